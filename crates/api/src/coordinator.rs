@@ -1,0 +1,189 @@
+//! The coordinator application.
+
+use std::collections::BTreeMap;
+
+use kube::CustomResource;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Deserialize, Serialize};
+
+use crate::Condition;
+
+/// A coordinator: the single point of integration of one product.
+#[derive(CustomResource, Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "muster.dev",
+    version = "v1alpha1",
+    kind = "Coordinator",
+    plural = "coordinators",
+    namespaced,
+    status = "CoordinatorStatus",
+    derive = "PartialEq",
+    scale(spec_replicas_path = ".spec.units", status_replicas_path = ".status.units"),
+    printcolumn(name = "Product", type_ = "string", json_path = ".spec.product"),
+    printcolumn(name = "Status", type_ = "string", json_path = ".status.status"),
+    printcolumn(name = "Message", type_ = "string", json_path = ".status.message"),
+    printcolumn(name = "Units", type_ = "integer", json_path = ".status.units"),
+    printcolumn(name = "Revision", type_ = "string", json_path = ".status.revision"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CoordinatorSpec {
+    /// The product to run: tempo, mimir or loki. Cannot be changed.
+    pub product: String,
+    /// The product's version line, for example "2.17". The newest supported line when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// The number of load balancer units.
+    #[serde(default = "one")]
+    pub units: u32,
+    /// The S3 relation. The coordinator is blocked without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub s3: Option<ObjectStorageReference>,
+    /// The charm's options by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub config: BTreeMap<String, OptionValue>,
+    /// Merged into the generated workload config: maps deeply, lists and scalars replaced, null removes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "free_object")]
+    pub overrides: Option<serde_json::Map<String, serde_json::Value>>,
+    /// What happens to running services when a required role is missing.
+    #[serde(default)]
+    pub on_incoherent: OnIncoherent,
+    /// The server certificate. Plain HTTP when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsReference>,
+    /// Images, on Kubernetes only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub images: Option<Images>,
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn free_object(_: &mut SchemaGenerator) -> Schema {
+    schemars::json_schema!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true })
+}
+
+/// The value of a charm option: a text, a whole number or a boolean, as charms have them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum OptionValue {
+    /// true or false.
+    Boolean(bool),
+    /// A whole number.
+    Integer(i64),
+    /// A text.
+    Text(String),
+    /// Anything else. Kept so that it can be reported instead of failing the document.
+    Other(serde_json::Value),
+}
+
+impl JsonSchema for OptionValue {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "OptionValue".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        // A structural schema has no untyped unions; int-or-string with booleans needs this extension.
+        schemars::json_schema!({ "x-kubernetes-preserve-unknown-fields": true })
+    }
+}
+
+impl std::fmt::Display for OptionValue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Boolean(value) => write!(f, "{value}"),
+            Self::Integer(value) => write!(f, "{value}"),
+            Self::Text(value) => f.write_str(value),
+            Self::Other(value) => write!(f, "{value}"),
+        }
+    }
+}
+
+/// Names the Secret of the S3 relation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ObjectStorageReference {
+    /// A Secret of type `muster.dev/s3` in the same namespace.
+    pub secret: String,
+}
+
+/// Names the Secret with the server certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TlsReference {
+    /// A Secret of type `kubernetes.io/tls` in the same namespace.
+    pub secret: String,
+}
+
+/// Images to run instead of the built-in ones.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Images {
+    /// The product's image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workload: Option<String>,
+    /// The load balancer's image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nginx: Option<String>,
+}
+
+/// What happens to running services when a required role is missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub enum OnIncoherent {
+    /// All services are stopped gracefully until the roles are covered again.
+    #[default]
+    Stop,
+    /// What runs keeps running with its last good assignment.
+    Hold,
+}
+
+/// What is true of a coordinator.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CoordinatorStatus {
+    /// Juju's workload status: active, waiting, maintenance, blocked or error.
+    #[serde(default)]
+    pub status: String,
+    /// What is wrong and what fixes it.
+    #[serde(default)]
+    pub message: String,
+    /// The generation of the spec that this status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Coherent, ObjectStoreReady, ConfigAccepted, RolledOut, Available, Degraded.
+    #[serde(default)]
+    pub conditions: Vec<Condition>,
+    /// How many units run each role.
+    #[serde(default)]
+    pub coverage: BTreeMap<String, u32>,
+    /// The revision that units are moved to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+    /// How far the units are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<RolloutStatus>,
+    /// Where clients send to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoints: Option<Endpoints>,
+    /// The number of load balancer units.
+    #[serde(default)]
+    pub units: u32,
+}
+
+/// How many units run what they should.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct RolloutStatus {
+    /// Units that run the current revision and roles and are ready.
+    pub updated: u32,
+    /// All units.
+    pub total: u32,
+}
+
+/// Where clients send to.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Endpoints {
+    /// The load balancer's URL.
+    pub gateway: String,
+}

@@ -1,0 +1,87 @@
+//! What `muster status` shows. The JSON form is stable and described in `docs/reference/status.md`.
+
+use std::collections::BTreeMap;
+
+use muster_model::{AppName, Coverage, Product, Role, Status, UnitName};
+use serde::{Deserialize, Serialize};
+
+use crate::{Condition, RolloutStatus};
+
+/// The version of the JSON form. Grows when a field goes or changes its meaning, not when one is added.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// All applications of a model with their units.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ModelStatus {
+    /// [`FORMAT_VERSION`].
+    pub format_version: u32,
+    /// The model's name.
+    pub model: String,
+    /// What carries it: `local` or `kubernetes`.
+    pub substrate: String,
+    /// Every application by name.
+    pub applications: BTreeMap<AppName, ApplicationStatus>,
+}
+
+/// One application.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ApplicationStatus {
+    /// The charm that was deployed, for example `mimir-worker-k8s`.
+    pub charm: String,
+    /// The product, where the application has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub product: Option<Product>,
+    /// Status and message.
+    #[serde(flatten)]
+    pub status: Status,
+    /// The number of units that are asked for.
+    pub scale: u32,
+    /// The roles that are switched on, as declared. Empty for what is no worker.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub roles: Vec<String>,
+    /// The applications that this one is related to: endpoint (`cluster`, `s3`, `certificates`) to name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub relations: BTreeMap<String, AppName>,
+    /// Conditions, of coordinators.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+    /// Coverage, of coordinators.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub coverage: Option<Coverage>,
+    /// The revision that units are moved to, of coordinators.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+    /// How far the units are, of coordinators.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<RolloutStatus>,
+    /// Where clients send to: `push`, `query`, `s3`, by purpose.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub endpoints: BTreeMap<String, String>,
+    /// The units by name.
+    pub units: BTreeMap<UnitName, UnitView>,
+}
+
+/// One unit.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UnitView {
+    /// Status and message.
+    #[serde(flatten)]
+    pub status: Status,
+    /// The unit's address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// The roles that its process runs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub roles: Vec<Role>,
+    /// The revision that its process runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+    /// Whether the workload answers that it is ready.
+    pub ready: bool,
+    /// How often the process was started again after it ended by itself.
+    #[serde(default)]
+    pub restarts: u32,
+}

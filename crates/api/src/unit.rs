@@ -1,0 +1,39 @@
+//! One unit: the cluster relation's data on Kubernetes.
+
+use kube::CustomResource;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// One unit of a worker or coordinator. Made by the coordinator; nobody else needs to write one.
+#[derive(CustomResource, Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "muster.dev",
+    version = "v1alpha1",
+    kind = "Unit",
+    plural = "units",
+    namespaced,
+    status = "UnitStatus",
+    derive = "PartialEq"
+)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct UnitSpec {
+    /// What the unit is to run (`muster_relation::Assignment`). Written by the coordinator only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "document")]
+    pub assignment: Option<Value>,
+}
+
+/// What the unit says of itself.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UnitStatus {
+    /// What is true of the unit (`muster_relation::Report`). Written by that unit's agent only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "document")]
+    pub report: Option<Value>,
+}
+
+fn document(_: &mut SchemaGenerator) -> Schema {
+    schemars::json_schema!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true })
+}

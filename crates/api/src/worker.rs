@@ -1,0 +1,94 @@
+//! A worker application.
+
+use std::collections::BTreeMap;
+
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::Condition;
+
+/// A worker: units that run the coordinator's product with the same roles.
+#[derive(CustomResource, Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "muster.dev",
+    version = "v1alpha1",
+    kind = "Worker",
+    plural = "workers",
+    namespaced,
+    status = "WorkerStatus",
+    derive = "PartialEq",
+    scale(spec_replicas_path = ".spec.units", status_replicas_path = ".status.units"),
+    printcolumn(name = "Coordinator", type_ = "string", json_path = ".spec.coordinator"),
+    printcolumn(name = "Roles", type_ = "string", json_path = ".status.roles"),
+    printcolumn(name = "Units", type_ = "integer", json_path = ".status.units"),
+    printcolumn(name = "Ready", type_ = "integer", json_path = ".status.ready"),
+    printcolumn(name = "Status", type_ = "string", json_path = ".status.status"),
+    printcolumn(name = "Message", type_ = "string", json_path = ".status.message"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct WorkerSpec {
+    /// The product that the worker's charm is for. The coordinator's when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub product: Option<String>,
+    /// The cluster relation: the coordinator's name. The worker is blocked without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub coordinator: Option<String>,
+    /// The number of units.
+    #[serde(default = "one")]
+    pub units: u32,
+    /// The roles that are switched on, by name. `{all: true}` when absent.
+    #[serde(default = "all")]
+    pub roles: BTreeMap<String, bool>,
+    /// The units' disks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage: Option<Storage>,
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn all() -> BTreeMap<String, bool> {
+    [("all".to_owned(), true)].into()
+}
+
+/// The disk of each unit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Storage {
+    /// The size, for example 10Gi. On one machine it is not enforced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<String>,
+    /// The storage class, on Kubernetes only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<String>,
+}
+
+/// What is true of a worker.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkerStatus {
+    /// Juju's workload status: active, waiting, maintenance, blocked or error.
+    #[serde(default)]
+    pub status: String,
+    /// What is wrong and what fixes it.
+    #[serde(default)]
+    pub message: String,
+    /// The generation of the spec that this status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// The worker's conditions.
+    #[serde(default)]
+    pub conditions: Vec<Condition>,
+    /// The roles that are switched on, as one text.
+    #[serde(default)]
+    pub roles: String,
+    /// Units that exist.
+    #[serde(default)]
+    pub units: u32,
+    /// Units that are ready.
+    #[serde(default)]
+    pub ready: u32,
+}

@@ -1,0 +1,66 @@
+//! The control socket's messages: one JSON line asks, one JSON line answers.
+
+use muster_api::{Document, Kind, ModelStatus};
+use muster_model::AppName;
+use serde::{Deserialize, Serialize};
+
+/// What a client asks.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "kebab-case")]
+pub enum Request {
+    /// All documents of the model.
+    Documents,
+    /// Writes documents: all of them or, when one is refused, none.
+    Apply {
+        /// The documents to write.
+        documents: Vec<Document>,
+        /// Refuse instead of overwriting where one of that name is there.
+        #[serde(default)]
+        create_only: bool,
+    },
+    /// Takes one document away. Its units are stopped first.
+    Delete {
+        /// Which kind.
+        kind: Kind,
+        /// Which name.
+        name: AppName,
+    },
+    /// What `muster status` shows.
+    Status,
+    /// The last lines that a unit's workload or agent wrote.
+    Logs {
+        /// How many lines per unit, at most.
+        lines: usize,
+    },
+}
+
+/// The answer to a [`Request`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "response", rename_all = "kebab-case")]
+pub enum Response {
+    /// All documents, Secrets included: the socket belongs to the model's owner alone.
+    Documents {
+        /// In order of kind and name.
+        documents: Vec<Document>,
+    },
+    /// It was done. Whether anything changed by it.
+    Done {
+        /// False where the model was already so.
+        changed: bool,
+    },
+    /// The model's status.
+    Status {
+        /// The status.
+        status: Box<ModelStatus>,
+    },
+    /// Log lines by unit, oldest first.
+    Logs {
+        /// (unit, lines).
+        units: Vec<(String, Vec<String>)>,
+    },
+    /// It was not done.
+    Refused {
+        /// Why, and what to do instead.
+        message: String,
+    },
+}

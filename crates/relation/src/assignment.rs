@@ -1,0 +1,47 @@
+//! What the coordinator tells one unit.
+
+use muster_model::{Revision, RoleSet};
+use serde::{Deserialize, Serialize};
+
+/// What one unit is to run. Agents act only on the highest epoch that they have seen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Assignment {
+    /// Grows by one with every change of this unit's assignment.
+    pub epoch: u64,
+    /// The entry of [`ClusterData::documents`](crate::ClusterData::documents) to run.
+    pub revision: Revision,
+    /// The roles to run: `all` alone, or a list of atomic roles (Mimir); as declared (Loki, Tempo). Empty for a load
+    /// balancer unit.
+    pub roles: RoleSet,
+    /// Whether the service runs.
+    pub run: Run,
+    /// The drain to carry out, once draining is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain: Option<DrainToken>,
+    /// Gossip seeds, `host:port`. A change of the seeds alone restarts nothing: they matter when a process starts.
+    #[serde(default)]
+    pub seeds: Vec<String>,
+}
+
+impl Assignment {
+    /// Whether `other` asks for the same process: everything but the epoch and the seeds is equal.
+    #[must_use]
+    pub fn same_process(&self, other: &Self) -> bool {
+        self.revision == other.revision && self.roles == other.roles && self.run == other.run && self.drain == other.drain
+    }
+}
+
+/// Whether a unit's service runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Run {
+    /// The service runs.
+    Start,
+    /// The service is stopped. It flushes what it holds to the object store and leaves its rings.
+    Stop,
+}
+
+/// Names one drain, so that evidence can be bound to it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct DrainToken(pub String);

@@ -1,0 +1,14 @@
+//! The cluster relation: what a coordinator tells a unit ([`Assignment`], [`ClusterData`]) and what the unit
+//! reports back ([`Report`]). Substrates carry these values; nothing here sends or stores.
+//!
+//! Unknown fields are ignored when reading, so that a newer side can talk to an older one.
+
+mod assignment;
+mod cluster;
+mod frame;
+mod report;
+
+pub use assignment::{Assignment, DrainToken, Run};
+pub use cluster::ClusterData;
+pub use frame::{Frame, FrameError, MAX_FRAME_LEN, ToAgent, ToCoordinator};
+pub use report::{Applied, Check, DrainEvidence, Exit, Report, Service};

@@ -1,0 +1,99 @@
+//! What a unit tells the coordinator.
+
+use muster_model::{Revision, RoleSet};
+use serde::{Deserialize, Serialize};
+
+use crate::DrainToken;
+
+/// What is true of one unit. Written only when something changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// The pod's uid, or on one machine an id made when the unit was. Tells a unit from a later one of the same name.
+    pub instance: String,
+    /// The address that others reach the unit at, without a port.
+    pub address: String,
+    /// The agent's own version.
+    pub agent_version: String,
+    /// The epoch of the last assignment that the agent has acted on.
+    pub epoch: u64,
+    /// What the running process was started with. Absent while none runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub applied: Option<Applied>,
+    /// The state of the service.
+    pub service: Service,
+    /// Whether the workload answers that it is ready.
+    pub ready: bool,
+    /// The last offline check of a config.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub check: Option<Check>,
+    /// The progress of the drain that the assignment asks for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain: Option<DrainEvidence>,
+    /// How the process last ended without being asked to, with its last log lines.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_exit: Option<Exit>,
+    /// What keeps the agent from acting (a file that cannot be written, a binary that is not there), in one line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
+    /// How often the process was started again after it ended by itself.
+    pub restarts: u32,
+}
+
+/// What a process was started with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Applied {
+    /// The revision of its config.
+    pub revision: Revision,
+    /// Its roles.
+    pub roles: RoleSet,
+}
+
+/// The state of a unit's service, with Pebble's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Service {
+    /// Not started since the agent is there, or not told to.
+    Inactive,
+    /// The process was started less than the okay delay ago.
+    Starting,
+    /// The process has been alive for longer than the okay delay.
+    Running,
+    /// The process was told to end.
+    Stopping,
+    /// The process ended by itself; the agent waits before it starts it again.
+    Backoff,
+    /// The process was told to end and has.
+    Stopped,
+}
+
+/// The result of an offline check of a config with the workload's own binary.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// The revision that was checked.
+    pub revision: Revision,
+    /// Absent: accepted. Else the binary's own message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rejected: Option<String>,
+}
+
+/// The progress of a drain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DrainEvidence {
+    /// The drain that this is about.
+    pub token: DrainToken,
+    /// Whether everything that the unit held is in the object store.
+    pub complete: bool,
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Exit {
+    /// `exit code 1`, `signal 9 (SIGKILL)`, or why it could not be started.
+    pub cause: String,
+    /// The last lines that the process wrote, oldest first, at most 20.
+    pub lines: Vec<String>,
+    /// The wait before the next start, in milliseconds; 0 where none is planned.
+    pub retry_in_ms: u64,
+}
