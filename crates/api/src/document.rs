@@ -70,8 +70,11 @@ impl Document {
                 continue;
             }
             let name = label(&value);
-            let document = Self::from_value(value)
-                .map_err(|message| DocumentError::Document { index: position + 1, name, message })?;
+            let document = Self::from_value(value).map_err(|message| DocumentError::Document {
+                index: position + 1,
+                name,
+                message,
+            })?;
             documents.push(document);
         }
         Ok(documents)
@@ -82,7 +85,11 @@ impl Document {
         let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
         let (kind, version) = (text("kind"), text("apiVersion"));
         let expect = |wanted: &str| {
-            if version == wanted { Ok(()) } else { Err(format!("apiVersion is {version:?}; write {wanted:?}")) }
+            if version == wanted {
+                Ok(())
+            } else {
+                Err(format!("apiVersion is {version:?}; write {wanted:?}"))
+            }
         };
         let document = match kind.as_str() {
             "Coordinator" => {
@@ -130,7 +137,8 @@ impl Document {
 pub fn secret_values(secret: &Secret) -> Result<BTreeMap<String, muster_model::Secret>, String> {
     let mut values = BTreeMap::new();
     for (key, bytes) in secret.data.iter().flatten() {
-        let text = String::from_utf8(bytes.0.clone()).map_err(|_| format!("key {key:?} is not UTF-8 text"))?;
+        let text =
+            String::from_utf8(bytes.0.clone()).map_err(|_| format!("key {key:?} is not UTF-8 text"))?;
         values.insert(key.clone(), muster_model::Secret::new(text));
     }
     for (key, text) in secret.string_data.iter().flatten() {
@@ -183,11 +191,10 @@ stringData: {endpoint: 'http://127.0.0.1:9000'}
     #[test]
     fn a_stream_is_read_with_defaults() {
         let documents = Document::parse_stream(GOOD).unwrap();
-        assert_eq!(documents.iter().map(Document::kind).collect::<Vec<_>>(), [
-            Kind::Coordinator,
-            Kind::Worker,
-            Kind::Secret
-        ]);
+        assert_eq!(
+            documents.iter().map(Document::kind).collect::<Vec<_>>(),
+            [Kind::Coordinator, Kind::Worker, Kind::Secret]
+        );
         let Document::Worker(worker) = &documents[1] else { panic!("{documents:?}") };
         assert_eq!((worker.spec.units, worker.spec.roles.get("all")), (1, Some(&true)));
         for document in documents {
@@ -198,7 +205,10 @@ stringData: {endpoint: 'http://127.0.0.1:9000'}
 
     #[test]
     fn bad_documents_are_refused_with_their_place() {
-        check_refused(&GOOD.replace("coordinator: mimir", "coordinator: mimir, colour: red"), "document 2 (Worker mimir-worker): spec");
+        check_refused(
+            &GOOD.replace("coordinator: mimir", "coordinator: mimir, colour: red"),
+            "document 2 (Worker mimir-worker): spec",
+        );
         check_refused(&GOOD.replace("coordinator: mimir", "units: -1"), "spec.units");
         check_refused(&GOOD.replace("kind: Worker", "kind: Pod"), "kind \"Pod\" is not known");
         check_refused(&GOOD.replace("name: mimir-worker", "name: Mimir_Worker"), "is not usable");

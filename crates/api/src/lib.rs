@@ -11,8 +11,8 @@ mod unit;
 mod worker;
 
 pub use coordinator::{
-    Coordinator, CoordinatorSpec, CoordinatorStatus, Endpoints, Images, ObjectStorageReference, OnIncoherent, OptionValue,
-    RolloutStatus, TlsReference,
+    Coordinator, CoordinatorSpec, CoordinatorStatus, Endpoints, Images, ObjectStorageReference, OnIncoherent,
+    OptionValue, RolloutStatus, TlsReference,
 };
 pub use document::{Document, DocumentError, Kind, secret_values};
 pub use model_status::{ApplicationStatus, FORMAT_VERSION, ModelStatus, UnitView};

@@ -67,7 +67,11 @@ impl RoleTable {
             }
         }
         let missing = |of: &RoleSet| of.iter().filter(|role| !units.contains_key(role)).collect();
-        Coverage { missing_required: missing(&self.required), missing_optional: missing(&self.optional), units }
+        Coverage {
+            missing_required: missing(&self.required),
+            missing_optional: missing(&self.optional),
+            units,
+        }
     }
 }
 

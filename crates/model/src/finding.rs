@@ -109,7 +109,12 @@ pub struct Finding {
 
 impl Finding {
     /// A finding about an application.
-    pub fn application(app: &AppName, status: WorkloadStatus, reason: Reason, message: impl Into<String>) -> Self {
+    pub fn application(
+        app: &AppName,
+        status: WorkloadStatus,
+        reason: Reason,
+        message: impl Into<String>,
+    ) -> Self {
         Self { subject: Subject::Application(app.clone()), status, reason, message: message.into() }
     }
 

@@ -149,8 +149,21 @@ mod tests {
         for good in ["a", "mimir", "mimir-read", "x0", &"a".repeat(AppName::MAX_LEN)] {
             assert!(AppName::new(good).is_ok(), "{good}");
         }
-        let bad =
-            ["", "-a", "a-", "A", "0a", "a_b", "a.b", "a/b", "é", "a\n", "a b", "..", &"a".repeat(AppName::MAX_LEN + 1)];
+        let bad = [
+            "",
+            "-a",
+            "a-",
+            "A",
+            "0a",
+            "a_b",
+            "a.b",
+            "a/b",
+            "é",
+            "a\n",
+            "a b",
+            "..",
+            &"a".repeat(AppName::MAX_LEN + 1),
+        ];
         for bad in bad {
             assert!(AppName::new(bad).is_err(), "{bad}");
         }

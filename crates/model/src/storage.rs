@@ -109,7 +109,9 @@ impl FromStr for Endpoint {
         }
         let named = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
         let bracketed = |h: &str| {
-            h.strip_prefix('[').and_then(|h| h.strip_suffix(']')).is_some_and(|h| h.parse::<std::net::Ipv6Addr>().is_ok())
+            h.strip_prefix('[')
+                .and_then(|h| h.strip_suffix(']'))
+                .is_some_and(|h| h.parse::<std::net::Ipv6Addr>().is_ok())
         };
         let named = !host.is_empty() && host.len() <= 253 && host.bytes().all(named);
         if !named && !bracketed(host) {
@@ -143,7 +145,9 @@ pub enum ObjectStorageProblem {
     #[error("key {0:?} is missing or empty")]
     Missing(&'static str),
     /// A value has white space, a line break or another control character where none can belong.
-    #[error("key {0:?} has white space or control characters at its ends or inside; was it written with a line break?")]
+    #[error(
+        "key {0:?} has white space or control characters at its ends or inside; was it written with a line break?"
+    )]
     Unprintable(&'static str),
     /// The endpoint is no URL of an S3 API.
     #[error("endpoint {value:?} is not usable: {why}")]
@@ -154,7 +158,9 @@ pub enum ObjectStorageProblem {
         why: &'static str,
     },
     /// The bucket's name breaks S3's rules.
-    #[error("bucket {0:?} is not usable: 3 to 63 lower-case letters, digits, '-' and '.', starting and ending with a letter or digit")]
+    #[error(
+        "bucket {0:?} is not usable: 3 to 63 lower-case letters, digits, '-' and '.', starting and ending with a letter or digit"
+    )]
     Bucket(String),
     /// The path has characters or segments that cannot be a key prefix of all three products.
     #[error("path {0:?} is not usable: letters, digits, '-', '_' and single '/' between them")]
@@ -197,14 +203,18 @@ impl ObjectStorage {
         let region = optional("region");
         let path = optional("path");
         let create_bucket = optional("create-bucket");
-        for (key, value) in
-            [("endpoint", &endpoint), ("bucket", &bucket), ("access-key", &access_key), ("secret-key", &secret_key)]
-        {
+        for (key, value) in [
+            ("endpoint", &endpoint),
+            ("bucket", &bucket),
+            ("access-key", &access_key),
+            ("secret-key", &secret_key),
+        ] {
             if value.is_none() && !problems.contains(&ObjectStorageProblem::Unprintable(key)) {
                 problems.push(ObjectStorageProblem::Missing(key));
             }
         }
-        let endpoint = endpoint.and_then(|e| e.parse::<Endpoint>().map_err(|problem| problems.push(problem)).ok());
+        let endpoint =
+            endpoint.and_then(|e| e.parse::<Endpoint>().map_err(|problem| problems.push(problem)).ok());
         if let Some(bucket) = bucket.as_deref().filter(|b| !is_bucket_name(b)) {
             problems.push(ObjectStorageProblem::Bucket(bucket.to_owned()));
         }
@@ -216,7 +226,8 @@ impl ObjectStorage {
         if let Some(path) = path.as_deref().filter(|p| !is_path(p)) {
             problems.push(ObjectStorageProblem::Path(path.to_owned()));
         }
-        let tls_ca_chain = data.get("tls-ca-chain").map(|v| v.expose().to_owned()).filter(|v| !v.trim().is_empty());
+        let tls_ca_chain =
+            data.get("tls-ca-chain").map(|v| v.expose().to_owned()).filter(|v| !v.trim().is_empty());
         if tls_ca_chain.as_ref().is_some_and(|chain| !chain.contains("-----BEGIN CERTIFICATE-----")) {
             problems.push(ObjectStorageProblem::CaChain);
         }
@@ -229,16 +240,18 @@ impl ObjectStorage {
             }
         };
         match (endpoint, bucket, access_key, secret_key) {
-            (Some(endpoint), Some(bucket), Some(access_key), Some(secret_key)) if problems.is_empty() => Ok(Self {
-                endpoint,
-                bucket,
-                access_key: Secret::new(access_key),
-                secret_key: Secret::new(secret_key),
-                region,
-                path,
-                tls_ca_chain,
-                create_bucket,
-            }),
+            (Some(endpoint), Some(bucket), Some(access_key), Some(secret_key)) if problems.is_empty() => {
+                Ok(Self {
+                    endpoint,
+                    bucket,
+                    access_key: Secret::new(access_key),
+                    secret_key: Secret::new(secret_key),
+                    region,
+                    path,
+                    tls_ca_chain,
+                    create_bucket,
+                })
+            }
             _ => Err(ObjectStorageError(problems)),
         }
     }
@@ -258,7 +271,8 @@ fn is_bucket_name(name: &str) -> bool {
 fn is_path(path: &str) -> bool {
     path.len() <= 512
         && path.split('/').all(|segment| {
-            !segment.is_empty() && segment.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+            !segment.is_empty()
+                && segment.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
         })
 }
 
@@ -267,10 +281,14 @@ mod tests {
     use super::*;
 
     fn secret(pairs: &[(&str, &str)]) -> BTreeMap<String, Secret> {
-        let mut data: BTreeMap<String, Secret> =
-            [("endpoint", "http://127.0.0.1:9000"), ("bucket", "mimir"), ("access-key", "AK"), ("secret-key", "SK")]
-                .map(|(k, v)| (k.to_owned(), Secret::new(v)))
-                .into();
+        let mut data: BTreeMap<String, Secret> = [
+            ("endpoint", "http://127.0.0.1:9000"),
+            ("bucket", "mimir"),
+            ("access-key", "AK"),
+            ("secret-key", "SK"),
+        ]
+        .map(|(k, v)| (k.to_owned(), Secret::new(v)))
+        .into();
         data.extend(pairs.iter().map(|(k, v)| ((*k).to_owned(), Secret::new(*v))));
         data
     }
@@ -286,8 +304,21 @@ mod tests {
             assert_eq!(text.parse::<Endpoint>().unwrap().to_string(), shown);
         }
         for bad in [
-            "", "http://", "ftp://a", "http://a/b", "http://a?b", "http://u:p@a", "http://a:0", "http://a:65536",
-            "http://a:b", "http://a b", "http://[::1", "http://[zz]:1", "http://a:+1", "http://ü", "http://a;b",
+            "",
+            "http://",
+            "ftp://a",
+            "http://a/b",
+            "http://a?b",
+            "http://u:p@a",
+            "http://a:0",
+            "http://a:65536",
+            "http://a:b",
+            "http://a b",
+            "http://[::1",
+            "http://[zz]:1",
+            "http://a:+1",
+            "http://ü",
+            "http://a;b",
         ] {
             assert!(bad.parse::<Endpoint>().is_err(), "{bad}");
         }
@@ -304,7 +335,8 @@ mod tests {
         .unwrap_err();
         assert_eq!(error.0.len(), 4, "{error}");
         assert!(!error.to_string().contains("hunter2"));
-        let good = ObjectStorage::from_secret(&secret(&[("secret-key", "hunter2"), ("path", "/a/b/")])).unwrap();
+        let good =
+            ObjectStorage::from_secret(&secret(&[("secret-key", "hunter2"), ("path", "/a/b/")])).unwrap();
         assert_eq!(good.path.as_deref(), Some("a/b"));
         assert!(!format!("{good:?}").contains("hunter2"));
     }

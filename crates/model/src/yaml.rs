@@ -40,7 +40,8 @@ pub fn from_str<T: DeserializeOwned>(text: &str) -> Result<T, YamlError> {
 
 /// Reads a stream of documents that `---` separates. Empty documents are left out.
 pub fn documents<T: DeserializeOwned>(text: &str) -> Result<Vec<T>, YamlError> {
-    serde_saphyr::from_multiple_with_options(checked(text)?, options()).map_err(|e| YamlError::Read(e.to_string()))
+    serde_saphyr::from_multiple_with_options(checked(text)?, options())
+        .map_err(|e| YamlError::Read(e.to_string()))
 }
 
 /// Writes one document. Texts that any YAML reader could take for something else are quoted. Equal values give
@@ -59,10 +60,63 @@ mod tests {
     #[test]
     fn hostile_texts_come_back_as_they_were() {
         for text in [
-            "yes", "no", "on", "y", "null", "~", "", " ", "1e3", "0123", "0x1f", "1_000", "12:30:45", "2024-01-01", "=", "<<",
-            "- a", "a: b", "# c", "'", "\"", "\\", "a\nb", "a\n", "\n", "\t", "\u{7f}", "\u{85}", "\u{2028}", "${X}", "%{y}",
-            "&a", "*a", "!t", "|", ">", "@", "`", "{", "}", "[", "]", ",", "?", "-", "---", "...", "true", ".inf", ".nan",
-            "é", "😀", "a #b", "a: ", ":", "trailing ", " leading",
+            "yes",
+            "no",
+            "on",
+            "y",
+            "null",
+            "~",
+            "",
+            " ",
+            "1e3",
+            "0123",
+            "0x1f",
+            "1_000",
+            "12:30:45",
+            "2024-01-01",
+            "=",
+            "<<",
+            "- a",
+            "a: b",
+            "# c",
+            "'",
+            "\"",
+            "\\",
+            "a\nb",
+            "a\n",
+            "\n",
+            "\t",
+            "\u{7f}",
+            "\u{85}",
+            "\u{2028}",
+            "${X}",
+            "%{y}",
+            "&a",
+            "*a",
+            "!t",
+            "|",
+            ">",
+            "@",
+            "`",
+            "{",
+            "}",
+            "[",
+            "]",
+            ",",
+            "?",
+            "-",
+            "---",
+            "...",
+            "true",
+            ".inf",
+            ".nan",
+            "é",
+            "😀",
+            "a #b",
+            "a: ",
+            ":",
+            "trailing ",
+            " leading",
         ] {
             let value = json!({ text: [text, { "k": text }] });
             let written = to_string(&value).unwrap();

@@ -28,7 +28,10 @@ impl Assignment {
     /// Whether `other` asks for the same process: everything but the epoch and the seeds is equal.
     #[must_use]
     pub fn same_process(&self, other: &Self) -> bool {
-        self.revision == other.revision && self.roles == other.roles && self.run == other.run && self.drain == other.drain
+        self.revision == other.revision
+            && self.roles == other.roles
+            && self.run == other.run
+            && self.drain == other.drain
     }
 }
 

@@ -1,0 +1,109 @@
+//! The load balancer: which units are in its upstreams, and what its own units are to run.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use muster_model::{HTTP_PORT, Revision, Role, RoleSet, TlsMaterial, UnitName};
+use muster_nginx::{Layout, Server, layout};
+use muster_relation::{Assignment, ClusterData, Run, Service};
+
+use crate::config::balancer_revision;
+use crate::gate::Gate;
+use crate::observed::{Observed, ObservedUnit, Tls};
+use crate::rollout::Member;
+use crate::validate::Line;
+
+/// The load balancer's document and its hash.
+pub(crate) struct Balancer {
+    pub(crate) revision: Revision,
+    pub(crate) cluster: ClusterData,
+}
+
+/// Lays out the load balancer: every role that a route names gets the ready units that run it, but for `leaving`.
+pub(crate) fn balancer(
+    observed: &Observed,
+    line: &Line,
+    members: &[Member<'_>],
+    leaving: &BTreeSet<UnitName>,
+) -> Balancer {
+    let routes = line.workload.routes();
+    let routed: RoleSet = routes.iter().map(|route| route.role).collect();
+    let mut upstreams: BTreeMap<Role, Vec<Server>> = BTreeMap::new();
+    for member in members.iter().filter(|m| m.unit.is_ready() && !leaving.contains(&m.name)) {
+        // A unit reports its own address; one that is none is left out instead of reaching the document.
+        let Some(address) = member.unit.address.as_deref() else { continue };
+        let Ok(server) = Server::new(address, HTTP_PORT) else { continue };
+        for role in
+            line.table.expand(&member.unit.current_roles()).iter().filter(|role| routed.contains(*role))
+        {
+            upstreams.entry(role).or_default().push(server.clone());
+        }
+    }
+    let tls = match &observed.tls {
+        Tls::On(material) => Some(material.clone()),
+        Tls::Off | Tls::Invalid(_) => None,
+    };
+    let document =
+        layout(&Layout { product: line.product, routes, upstreams: &upstreams, tls: tls.is_some() });
+    let text = document.to_string();
+    let revision = balancer_revision(
+        &text,
+        tls.as_ref().map(|TlsMaterial { certificate, key, .. }| (certificate.as_str(), key)),
+    );
+    let cluster = ClusterData {
+        product: line.product,
+        version: line.version,
+        documents: [(revision.clone(), text)].into(),
+        object_storage: None,
+        tls,
+    };
+    Balancer { revision, cluster }
+}
+
+/// Whether every load balancer unit that runs has taken up `revision`.
+pub(crate) fn all_run(observed: &Observed, revision: &Revision) -> bool {
+    observed.balancers.values().filter(|unit| is_running(unit)).all(|unit| {
+        unit.connected
+            && unit
+                .report
+                .as_ref()
+                .and_then(|r| r.applied.as_ref())
+                .is_some_and(|applied| applied.revision == *revision)
+    })
+}
+
+fn is_running(unit: &ObservedUnit) -> bool {
+    unit.report.as_ref().is_some_and(|r| r.service == Service::Running && r.applied.is_some())
+}
+
+/// What one load balancer unit is to be told. A reload disturbs nobody, so there are no waves.
+pub(crate) fn assignment(
+    unit: &ObservedUnit,
+    wanted: bool,
+    gate: Gate,
+    revision: &Revision,
+) -> Option<Assignment> {
+    let now = unit.assigned.as_ref();
+    let run = match gate {
+        _ if !wanted => Run::Stop,
+        Gate::Open => Run::Start,
+        Gate::Stop => Run::Stop,
+        Gate::Hold => now?.run,
+    };
+    let epoch = now.map(|a| a.epoch).max(unit.report.as_ref().map(|r| r.epoch)).unwrap_or(0);
+    let next = match (run, now) {
+        (Run::Stop, None) => return None,
+        (Run::Stop, Some(now)) => Assignment { run, ..now.clone() },
+        (Run::Start, _) => Assignment {
+            epoch,
+            revision: revision.clone(),
+            roles: RoleSet::new(),
+            run,
+            drain: None,
+            seeds: Vec::new(),
+        },
+    };
+    match now {
+        Some(now) if now.same_process(&next) => Some(now.clone()),
+        _ => Some(Assignment { epoch: epoch + 1, ..next }),
+    }
+}

@@ -1,0 +1,90 @@
+//! The shared config: what goes into it besides the options, and its revision.
+
+use muster_model::{Finding, ObjectStorage, Reason, Revision, Secret, WorkloadStatus};
+use muster_products::ConfigInputs;
+use muster_products::charm::Options;
+
+use crate::observed::Observed;
+use crate::validate::Line;
+
+/// From this many ingester units on, data is kept three times when nobody asks for a number.
+const UNITS_FOR_THREE_COPIES: u32 = 3;
+
+/// A config and its content hash.
+pub(crate) struct Rendered {
+    pub(crate) revision: Revision,
+    pub(crate) text: String,
+}
+
+/// How many copies of fresh data are kept.
+///
+/// Chosen once, at the first rollout: a querier that expects three copies tolerates a missing ingester, so that data which
+/// was written once would appear and disappear. Changing it later needs a guarded transition.
+pub(crate) fn replication_factor(
+    observed: &Observed,
+    options: &Options,
+    ingesters: u32,
+    findings: &mut Vec<Finding>,
+) -> u8 {
+    let asked = u8::try_from(options.integer("replication-factor")).unwrap_or(0);
+    let chosen = match (observed.carry.replication_factor, asked) {
+        (Some(kept), _) => kept,
+        (None, 0) if ingesters >= UNITS_FOR_THREE_COPIES => 3,
+        (None, 0) => 1,
+        (None, asked) => asked,
+    };
+    let mut block = |message: String| {
+        findings.push(Finding::application(
+            &observed.name,
+            WorkloadStatus::Blocked,
+            Reason::InvalidOption,
+            message,
+        ));
+    };
+    if asked != 0 && asked != chosen {
+        block(format!(
+            "replication-factor stays {chosen}, with which data was already written; set it back: muster config {} replication-factor={chosen}",
+            observed.name
+        ));
+    }
+    let quorum = u32::from(chosen / 2 + 1);
+    if ingesters > 0 && ingesters < quorum {
+        block(format!(
+            "replication-factor {chosen} needs {quorum} units with role ingester to take writes, there is {ingesters}; \
+             add some: muster scale WORKER {quorum}"
+        ));
+    }
+    chosen
+}
+
+/// Renders the shared config.
+pub(crate) fn render(
+    observed: &Observed,
+    line: &Line,
+    options: &Options,
+    storage: &ObjectStorage,
+    replication_factor: u8,
+) -> Rendered {
+    let text = line.workload.shared_config(&ConfigInputs {
+        cluster_id: &observed.cluster_id,
+        version: line.version,
+        storage,
+        options,
+        replication_factor,
+        overrides: observed.spec.overrides.as_ref(),
+    });
+    // The text is free of secrets, but a unit restarts when they change.
+    let revision = Revision::of([
+        text.as_bytes(),
+        storage.access_key.expose().as_bytes(),
+        storage.secret_key.expose().as_bytes(),
+        storage.tls_ca_chain.as_deref().unwrap_or_default().as_bytes(),
+    ]);
+    Rendered { revision, text }
+}
+
+/// The revision of a load balancer document.
+pub(crate) fn balancer_revision(text: &str, tls: Option<(&str, &Secret)>) -> Revision {
+    let (certificate, key) = tls.map_or(("", ""), |(certificate, key)| (certificate, key.expose()));
+    Revision::of([text.as_bytes(), certificate.as_bytes(), key.as_bytes()])
+}

@@ -1,0 +1,110 @@
+//! Whether services may run at all.
+
+use muster_api::OnIncoherent;
+use muster_model::{Coverage, Finding, Reason, WorkloadStatus};
+
+use crate::observed::{ObjectStore, Observed, Probe, Tls};
+
+/// What the gate says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Gate {
+    /// Services run.
+    Open,
+    /// Nothing is started and nothing is stopped.
+    Hold,
+    /// Every service is stopped.
+    Stop,
+}
+
+/// Decides on the object store and the certificate.
+pub(crate) fn prerequisites(observed: &Observed, findings: &mut Vec<Finding>) -> Gate {
+    let name = &observed.name;
+    let before = findings.len();
+    let mut say = |status, reason, message: String| {
+        findings.push(Finding::application(name, status, reason, message));
+    };
+    use WorkloadStatus::{Blocked, Waiting};
+    match &observed.object_store {
+        ObjectStore::NotRelated => say(
+            Blocked,
+            Reason::ObjectStoreMissing,
+            format!("no S3 relation; relate one: muster integrate {name} S3-APPLICATION"),
+        ),
+        ObjectStore::SecretMissing(secret) => say(
+            Blocked,
+            Reason::ObjectStoreMissing,
+            format!(
+                "S3 application {secret:?} does not exist; deploy it: muster deploy s3-integrator {secret} --config endpoint=…"
+            ),
+        ),
+        ObjectStore::Invalid { secret, problem } => say(
+            Blocked,
+            Reason::ObjectStoreInvalid,
+            format!("S3 application {secret:?}: {problem}; fix it: muster config {secret} KEY=VALUE"),
+        ),
+        ObjectStore::Taken { bucket, by } => say(
+            Blocked,
+            Reason::BucketTaken,
+            format!(
+                "bucket {bucket:?} already belongs to coordinator {by}; give {name} a bucket or path of its own"
+            ),
+        ),
+        ObjectStore::Related { probe: Probe::Pending, .. } => {
+            say(
+                Waiting,
+                Reason::ObjectStoreUnknown,
+                "waiting for the first probe of the object store".to_owned(),
+            );
+        }
+        ObjectStore::Related { probe: Probe::Failed { reason, message, .. }, .. } => {
+            say(Blocked, *reason, message.clone());
+        }
+        ObjectStore::Related { probe: Probe::Ready { .. }, .. } => {}
+    }
+    if let Tls::Invalid(problem) = &observed.tls {
+        say(Blocked, Reason::TlsInvalid, problem.clone());
+    }
+    if findings.len() == before { Gate::Open } else { Gate::Hold }
+}
+
+/// Decides on coverage.
+pub(crate) fn coverage(observed: &Observed, coverage: &Coverage, findings: &mut Vec<Finding>) -> Gate {
+    let name = &observed.name;
+    if observed.workers.values().all(|w| w.removing) {
+        findings.push(Finding::application(
+            name,
+            WorkloadStatus::Blocked,
+            Reason::MissingRequiredRoles,
+            format!("no worker is related; deploy one and relate it: muster integrate {name} WORKER"),
+        ));
+    } else if !coverage.is_coherent() {
+        let example =
+            coverage.missing_required.iter().next().map(|role| role.to_string()).unwrap_or_default();
+        findings.push(Finding::application(
+            name,
+            WorkloadStatus::Blocked,
+            Reason::MissingRequiredRoles,
+            format!(
+                "missing required roles: {}; switch them on: muster config WORKER role-{example}=true",
+                coverage.missing_required.to_string().replace(',', ", ")
+            ),
+        ));
+    } else {
+        if !coverage.missing_optional.is_empty() {
+            findings.push(Finding::application(
+                name,
+                WorkloadStatus::Active,
+                Reason::MissingOptionalRoles,
+                format!(
+                    "degraded: missing optional roles: {}",
+                    coverage.missing_optional.to_string().replace(',', ", ")
+                ),
+            ));
+        }
+        return Gate::Open;
+    }
+    match observed.spec.on_incoherent {
+        OnIncoherent::Stop => Gate::Stop,
+        OnIncoherent::Hold => Gate::Hold,
+    }
+}

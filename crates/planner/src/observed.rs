@@ -1,0 +1,197 @@
+//! What is observed of one coordinator and its workers.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use muster_api::{CoordinatorSpec, WorkerSpec};
+use muster_model::{AppName, ObjectStorage, Reason, Revision, RoleSet, TlsMaterial, UnitName};
+use muster_relation::{Assignment, Report, Run, Service};
+use serde::{Deserialize, Serialize};
+
+/// Everything that a plan depends on, besides the time.
+#[derive(Debug, Clone)]
+pub struct Observed {
+    /// The coordinator's name.
+    pub name: AppName,
+    /// A text that no other cluster shares: the gossip label.
+    pub cluster_id: String,
+    /// The coordinator's spec.
+    pub spec: CoordinatorSpec,
+    /// Whether the coordinator is being removed.
+    pub removing: bool,
+    /// The load balancer's units by number.
+    pub balancers: BTreeMap<u32, ObservedUnit>,
+    /// The workers that are related to this coordinator.
+    pub workers: BTreeMap<AppName, ObservedWorker>,
+    /// The S3 relation.
+    pub object_store: ObjectStore,
+    /// The server certificate.
+    pub tls: Tls,
+    /// What the last plan decided and this one must remember.
+    pub carry: CarryOver,
+}
+
+/// One worker application.
+#[derive(Debug, Clone)]
+pub struct ObservedWorker {
+    /// Its spec.
+    pub spec: WorkerSpec,
+    /// Whether it is being removed or its relation was taken away.
+    pub removing: bool,
+    /// Its units by number.
+    pub units: BTreeMap<u32, ObservedUnit>,
+}
+
+/// One unit that exists.
+#[derive(Debug, Clone, Default)]
+pub struct ObservedUnit {
+    /// The address that others reach it at, without a port.
+    pub address: Option<String>,
+    /// What it was last told.
+    pub assigned: Option<Assignment>,
+    /// What it last said.
+    pub report: Option<Report>,
+    /// Whether its agent can be reached now.
+    pub connected: bool,
+}
+
+impl ObservedUnit {
+    /// Whether the unit serves what it was told: its agent is there, and its process runs and says that it is ready with
+    /// the assigned revision and roles. A unit that refused a new config and kept the old one serves too.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        let (Some(assigned), Some(report)) = (&self.assigned, &self.report) else { return false };
+        let applied = report.applied.as_ref().is_some_and(|a| {
+            (a.revision == assigned.revision && a.roles == assigned.roles) || self.refused().is_some()
+        });
+        assigned.run == Run::Start && applied && self.answers()
+    }
+
+    /// Whether the unit's process runs and says that it is ready, with whatever it runs.
+    #[must_use]
+    pub fn answers(&self) -> bool {
+        self.connected && self.report.as_ref().is_some_and(|r| r.ready && r.service == Service::Running)
+    }
+
+    /// The complaint of the unit's own binary about the config that it was told to run.
+    #[must_use]
+    pub fn refused(&self) -> Option<&str> {
+        let (assigned, report) = (self.assigned.as_ref()?, self.report.as_ref()?);
+        let check = report
+            .check
+            .as_ref()
+            .filter(|c| c.revision == assigned.revision && report.epoch >= assigned.epoch)?;
+        check.rejected.as_deref()
+    }
+
+    /// Whether the unit was told to run.
+    #[must_use]
+    pub fn is_told_to_run(&self) -> bool {
+        self.assigned.as_ref().is_some_and(|a| a.run == Run::Start)
+    }
+
+    /// Whether the unit has carried out the order to stop.
+    #[must_use]
+    pub fn has_stopped(&self) -> bool {
+        match (&self.assigned, &self.report) {
+            // Never told anything: there is nothing to stop.
+            (None, _) => true,
+            (Some(assigned), Some(report)) => {
+                assigned.run == Run::Stop
+                    && report.epoch >= assigned.epoch
+                    && matches!(report.service, Service::Stopped | Service::Inactive)
+            }
+            (Some(_), None) => false,
+        }
+    }
+
+    /// The roles of the running process, or else the roles it was last told.
+    #[must_use]
+    pub fn current_roles(&self) -> RoleSet {
+        let applied = self.report.as_ref().and_then(|r| r.applied.as_ref()).map(|a| &a.roles);
+        applied.or(self.assigned.as_ref().map(|a| &a.roles)).cloned().unwrap_or_default()
+    }
+}
+
+/// The S3 relation.
+#[derive(Debug, Clone)]
+pub enum ObjectStore {
+    /// `spec.s3` is absent.
+    NotRelated,
+    /// The Secret that `spec.s3` names is not there, or is no S3 Secret.
+    SecretMissing(String),
+    /// The Secret's content cannot be right.
+    Invalid {
+        /// The Secret's name.
+        secret: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Another coordinator has the same bucket and path.
+    Taken {
+        /// The bucket.
+        bucket: String,
+        /// The coordinator that was first.
+        by: AppName,
+    },
+    /// The Secret is complete.
+    Related {
+        /// What it says.
+        storage: Box<ObjectStorage>,
+        /// What the last probe with exactly this data found.
+        probe: Probe,
+    },
+}
+
+/// The result of a probe of the object store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Probe {
+    /// None has finished yet.
+    Pending,
+    /// Put, head, list, get and delete worked.
+    Ready {
+        /// When.
+        at: Timestamp,
+    },
+    /// It failed.
+    Failed {
+        /// When.
+        at: Timestamp,
+        /// How, as a stable word.
+        reason: Reason,
+        /// How, and what to do.
+        message: String,
+    },
+}
+
+/// The server certificate.
+#[derive(Debug, Clone)]
+pub enum Tls {
+    /// `spec.tls` is absent.
+    Off,
+    /// The Secret is absent or unusable.
+    Invalid(String),
+    /// The material.
+    On(TlsMaterial),
+}
+
+/// What a plan must remember of the last one. Kept with the coordinator's status.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CarryOver {
+    /// The replication factor that data was first written with. Only ever raised, under guard.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replication_factor: Option<u8>,
+    /// The revision that units were last moved to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub published: Option<Revision>,
+    /// The last revision that a unit became ready with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub good: Option<Revision>,
+    /// The text of every revision that some unit's assignment names, besides the published one.
+    #[serde(default)]
+    pub documents: BTreeMap<Revision, String>,
+    /// Units that were taken out of the load balancer so that they can be stopped next.
+    #[serde(default)]
+    pub leaving_balancer: BTreeSet<UnitName>,
+}

@@ -1,0 +1,507 @@
+//! [`plan`]: the steps in their order.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+use muster_api::{Condition, RolloutStatus};
+use muster_model::{
+    AppName, Coverage, Finding, Reason, Revision, Role, RoleSet, Status, UnitName, WorkloadStatus,
+};
+use muster_relation::{Assignment, ClusterData};
+
+use crate::balancer;
+use crate::config::{self, Rendered};
+use crate::gate::{self, Gate};
+use crate::observed::{CarryOver, ObjectStore, Observed, ObservedUnit, ObservedWorker, Probe};
+use crate::rollout::{Coming, Member, Rollout, Want, rollout};
+use crate::status::{self, Progress};
+use crate::validate::{self, Declared, Line};
+
+/// How long a good answer of the object store is trusted.
+const PROBE_AGAIN: SignedDuration = SignedDuration::from_secs(60);
+/// How soon an object store that failed is probed again.
+const PROBE_AGAIN_AFTER_FAILURE: SignedDuration = SignedDuration::from_secs(5);
+
+/// What is to be done and said. A function of what was observed: carried out completely, the next plan asks for nothing.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// Everything that a person should know, about all applications.
+    pub findings: Vec<Finding>,
+    /// The coordinator's status and conditions.
+    pub status: Status,
+    /// The coordinator's conditions.
+    pub conditions: Vec<Condition>,
+    /// Which roles are covered.
+    pub coverage: Coverage,
+    /// The revision that worker units are moved to. Absent until there is one.
+    pub revision: Option<Revision>,
+    /// How far the worker units are.
+    pub rollout: RolloutStatus,
+    /// The load balancer's units.
+    pub balancers: PlannedApplication,
+    /// Each worker's units.
+    pub workers: BTreeMap<AppName, PlannedApplication>,
+    /// What every unit, of workers and of the load balancer, is to be told. A unit that is not named is told nothing.
+    pub assignments: BTreeMap<UnitName, Assignment>,
+    /// What the worker units share. Absent until there is something to run.
+    pub cluster: Option<ClusterData>,
+    /// What the load balancer units share.
+    pub balancer_cluster: Option<ClusterData>,
+    /// What the next plan must be given.
+    pub carry: CarryOver,
+    /// When to plan again even if nothing happens, and probe the object store before that.
+    pub wake_at: Option<Timestamp>,
+}
+
+/// One application's units.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct PlannedApplication {
+    /// The application's status.
+    pub status: Status,
+    /// The units that are to exist: the ones asked for, and those on their way out that have not stopped yet.
+    pub units: BTreeSet<u32>,
+    /// The status of each unit that exists.
+    pub unit_statuses: BTreeMap<u32, Status>,
+}
+
+/// What a plan changes of what is there.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Published {
+    /// Units to make.
+    pub create: BTreeSet<UnitName>,
+    /// Units to take away. They have stopped.
+    pub remove: BTreeSet<UnitName>,
+    /// Assignments that differ from what the units were last told.
+    pub assign: BTreeMap<UnitName, Assignment>,
+}
+
+impl Published {
+    /// Whether there is nothing to do.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.create.is_empty() && self.remove.is_empty() && self.assign.is_empty()
+    }
+}
+
+impl Plan {
+    /// What carrying out this plan changes.
+    #[must_use]
+    pub fn changes(&self, observed: &Observed) -> Published {
+        let mut changes = Published::default();
+        let mut compare =
+            |app: &AppName, wanted: Option<&PlannedApplication>, there: &BTreeMap<u32, ObservedUnit>| {
+                let none = BTreeSet::new();
+                let wanted = wanted.map_or(&none, |w| &w.units);
+                changes.create.extend(wanted.iter().filter(|n| !there.contains_key(n)).map(|n| app.unit(*n)));
+                changes.remove.extend(there.keys().filter(|n| !wanted.contains(n)).map(|n| app.unit(*n)));
+                for (number, unit) in there.iter().filter(|(n, _)| wanted.contains(n)) {
+                    let name = app.unit(*number);
+                    if let Some(next) =
+                        self.assignments.get(&name).filter(|next| unit.assigned.as_ref() != Some(next))
+                    {
+                        changes.assign.insert(name, next.clone());
+                    }
+                }
+            };
+        compare(&observed.name, Some(&self.balancers), &observed.balancers);
+        for (name, worker) in &observed.workers {
+            compare(name, self.workers.get(name), &worker.units);
+        }
+        changes
+    }
+
+    /// Whether a coordinator or worker that is being removed has no unit left.
+    #[must_use]
+    pub fn is_gone(&self, app: &AppName, coordinator: &AppName) -> bool {
+        if app == coordinator {
+            self.balancers.units.is_empty() && self.workers.values().all(|w| w.units.is_empty())
+        } else {
+            self.workers.get(app).is_none_or(|w| w.units.is_empty())
+        }
+    }
+}
+
+/// Decides everything. Never fails: what is wrong is in the plan's findings and statuses.
+#[must_use]
+pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
+    let mut findings = Vec::new();
+    let line = validate::line(observed, &mut findings);
+    let Some(line) = line else { return hold_everything(observed, findings) };
+    let options = validate::options(observed, &line, &mut findings);
+    let declared = validate::workers(observed, &line, &mut findings);
+    let coverage = coverage(observed, &line, &declared);
+    unit_counts(observed, &mut findings);
+
+    let mut gate = gate::prerequisites(observed, &mut findings);
+    let coherence = gate::coverage(observed, &coverage, &mut findings);
+    // Stopping flushes to the object store, which must be there for it.
+    if gate == Gate::Open {
+        gate = coherence;
+    }
+    if observed.removing {
+        gate = Gate::Stop;
+    }
+
+    let ingesters = coverage.units.get(&Role::Ingester).copied().unwrap_or(0);
+    let mut carry = observed.carry.clone();
+    let rendered = match (&options, &observed.object_store) {
+        (Some(options), ObjectStore::Related { storage, probe: Probe::Ready { .. } }) => {
+            let factor = config::replication_factor(observed, options, ingesters, &mut findings);
+            if gate == Gate::Open {
+                carry.replication_factor = Some(factor);
+            }
+            Some(config::render(observed, &line, options, storage, factor))
+        }
+        _ => None,
+    };
+    // With a config that cannot be rendered what runs stays, and new units start with what was last published.
+    let target = match &rendered {
+        Some(rendered) => Some(rendered.revision.clone()),
+        None => observed.carry.published.clone().filter(|r| observed.carry.documents.contains_key(r)),
+    };
+    if target.is_none() && gate == Gate::Open {
+        gate = Gate::Hold;
+    }
+
+    let members = members(observed, &declared, gate);
+    let before = balancer::balancer(observed, &line, &members, &observed.carry.leaving_balancer);
+    let settled = balancer::all_run(observed, &before.revision);
+    let alone = alone(&members, &line);
+    let coming = coming(observed, &declared);
+    let rollout = rollout(&members, &coming, &line, target.as_ref(), &observed.carry, &|unit| {
+        alone.contains(unit)
+            || (settled && observed.carry.leaving_balancer.contains(unit))
+            || observed.balancers.is_empty()
+    });
+
+    let mut out = rollout.leaving_balancer.clone();
+    out.extend(members.iter().filter(|m| changes_process(m, &rollout)).map(|m| m.name.clone()));
+    let balancer = if out == observed.carry.leaving_balancer {
+        before
+    } else {
+        balancer::balancer(observed, &line, &members, &out)
+    };
+
+    let mut assignments = rollout.assignments.clone();
+    let balancers_wanted = wanted_units(observed.spec.units, observed.removing);
+    for (number, unit) in &observed.balancers {
+        let wanted = balancers_wanted.contains(number);
+        if let Some(next) = balancer::assignment(unit, wanted, gate, &balancer.revision) {
+            assignments.insert(observed.name.unit(*number), next);
+        }
+    }
+
+    carry.published = target.clone();
+    carry.leaving_balancer = rollout.leaving_balancer.clone();
+    if rollout.proven {
+        carry.good = target.clone();
+    }
+    carry.documents = documents(&observed.carry, rendered.as_ref(), &rollout, &carry);
+    let cluster = cluster(observed, &line, &carry);
+
+    let progress = progress(observed, &line, &declared, &members, &rollout, target.as_ref(), gate);
+    let status = status::of_coordinator(status::of_findings(&observed.name, &findings), &progress);
+    let conditions = status::conditions(observed, &findings, &coverage, options.is_some(), &progress);
+    let wants: BTreeMap<&UnitName, &Want> = members.iter().map(|m| (&m.name, &m.want)).collect();
+    let workers = observed
+        .workers
+        .iter()
+        .map(|(name, worker)| (name.clone(), planned_worker(observed, name, worker, &wants, gate, &findings)))
+        .collect();
+    Plan {
+        status,
+        conditions,
+        rollout: RolloutStatus { updated: progress.updated, total: progress.total },
+        balancers: planned_balancers(observed, &balancers_wanted, gate),
+        workers,
+        coverage,
+        revision: target,
+        assignments,
+        cluster,
+        balancer_cluster: Some(balancer.cluster),
+        carry,
+        wake_at: wake_at(observed, now),
+        findings,
+    }
+}
+
+/// The plan for a coordinator whose product this build cannot run: everything stays as it is.
+fn hold_everything(observed: &Observed, findings: Vec<Finding>) -> Plan {
+    let keep = |units: &BTreeMap<u32, ObservedUnit>, status: Status| PlannedApplication {
+        status,
+        units: if observed.removing { BTreeSet::new() } else { units.keys().copied().collect() },
+        unit_statuses: BTreeMap::new(),
+    };
+    let blocked = Status::new(WorkloadStatus::Waiting, format!("coordinator {} is blocked", observed.name));
+    Plan {
+        status: status::of_findings(&observed.name, &findings),
+        findings,
+        conditions: Vec::new(),
+        coverage: Coverage::default(),
+        revision: None,
+        rollout: RolloutStatus::default(),
+        balancers: keep(&observed.balancers, Status::default()),
+        workers: observed.workers.iter().map(|(n, w)| (n.clone(), keep(&w.units, blocked.clone()))).collect(),
+        assignments: BTreeMap::new(),
+        cluster: None,
+        balancer_cluster: None,
+        carry: observed.carry.clone(),
+        wake_at: None,
+    }
+}
+
+/// The roles of all units that exist and can serve. A worker whose config is rejected counts with what its units still run.
+fn coverage(observed: &Observed, line: &Line, declared: &BTreeMap<AppName, Declared>) -> Coverage {
+    let mut counts: BTreeMap<RoleSet, u32> = BTreeMap::new();
+    for (name, worker) in observed.workers.iter().filter(|(_, worker)| !worker.removing) {
+        match declared.get(name) {
+            Some(Declared::Roles { declared, .. }) => {
+                *counts.entry(declared.clone()).or_insert(0) += worker.spec.units
+            }
+            Some(Declared::Rejected) => {
+                for unit in worker.units.values().filter(|u| u.is_told_to_run()) {
+                    *counts.entry(unit.current_roles()).or_insert(0) += 1;
+                }
+            }
+            Some(Declared::Nothing) | None => {}
+        }
+    }
+    line.table.coverage(counts.iter().map(|(roles, units)| (roles, *units)))
+}
+
+/// How many of a worker's units are to serve: none of one without roles, and of a rejected one those that still do.
+fn serving_units(declared: Option<&Declared>, worker: &ObservedWorker) -> u32 {
+    match declared {
+        Some(Declared::Roles { .. }) => worker.spec.units,
+        Some(Declared::Rejected) => {
+            u32::try_from(worker.units.values().filter(|u| u.is_told_to_run()).count()).unwrap_or(u32::MAX)
+        }
+        Some(Declared::Nothing) | None => 0,
+    }
+}
+
+fn unit_counts(observed: &Observed, findings: &mut Vec<Finding>) {
+    let mut none = |app: &AppName, what: &str| {
+        findings.push(Finding::application(
+            app,
+            WorkloadStatus::Blocked,
+            Reason::NoUnits,
+            format!("no {what}; add one: muster scale {app} 1"),
+        ));
+    };
+    if observed.spec.units == 0 && !observed.removing {
+        none(&observed.name, "load balancer unit");
+    }
+    for (name, worker) in observed.workers.iter().filter(|(_, w)| w.spec.units == 0 && !w.removing) {
+        let _ = worker;
+        none(name, "unit");
+    }
+}
+
+/// Every worker unit with what it is to do.
+fn members<'a>(
+    observed: &'a Observed,
+    declared: &BTreeMap<AppName, Declared>,
+    gate: Gate,
+) -> Vec<Member<'a>> {
+    let mut members = Vec::new();
+    for (name, worker) in &observed.workers {
+        let wanted = wanted_units(worker.spec.units, worker.removing || observed.removing);
+        for (number, unit) in &worker.units {
+            let leaves = !wanted.contains(number);
+            let want = match (gate, declared.get(name)) {
+                (Gate::Stop, _) => Want::StopAtOnce,
+                // What leaves may go where nothing depends on it: it was never told to run.
+                (Gate::Hold, _) if leaves && !unit.is_told_to_run() => Want::Stop,
+                (Gate::Hold, _) => Want::Hold,
+                (Gate::Open, _) if leaves => Want::Stop,
+                (Gate::Open, Some(Declared::Roles { assigned, .. })) => Want::Run(assigned.clone()),
+                (Gate::Open, Some(Declared::Nothing)) => Want::Stop,
+                (Gate::Open, Some(Declared::Rejected) | None) => Want::Hold,
+            };
+            members.push(Member { name: name.unit(*number), unit, want });
+        }
+    }
+    members
+}
+
+/// The units that are asked for and not yet made.
+fn coming(observed: &Observed, declared: &BTreeMap<AppName, Declared>) -> Vec<Coming> {
+    observed
+        .workers
+        .iter()
+        .filter_map(|(name, worker)| {
+            let Some(Declared::Roles { assigned, .. }) = declared.get(name) else { return None };
+            let wanted = wanted_units(worker.spec.units, worker.removing || observed.removing);
+            let units = wanted.filter(|number| !worker.units.contains_key(number)).count();
+            Some(Coming { roles: assigned.clone(), units: u32::try_from(units).unwrap_or(u32::MAX) })
+        })
+        .collect()
+}
+
+fn wanted_units(units: u32, removing: bool) -> std::ops::Range<u32> {
+    0..if removing { 0 } else { units }
+}
+
+/// Units that no other ready unit can stand in for: taking them out of the load balancer first would help nobody.
+fn alone(members: &[Member<'_>], line: &Line) -> BTreeSet<UnitName> {
+    let mut ready = BTreeMap::<Role, u32>::new();
+    let routed: RoleSet = line.workload.routes().iter().map(|route| route.role).collect();
+    let roles = |member: &Member<'_>| -> RoleSet {
+        line.table.expand(&member.unit.current_roles()).iter().filter(|role| routed.contains(*role)).collect()
+    };
+    for member in members.iter().filter(|m| m.unit.is_ready()) {
+        for role in roles(member).iter() {
+            *ready.entry(role).or_insert(0) += 1;
+        }
+    }
+    members
+        .iter()
+        .filter(|m| {
+            m.unit.is_ready() && roles(m).iter().all(|role| ready.get(&role).is_some_and(|n| *n == 1))
+        })
+        .map(|m| m.name.clone())
+        .collect()
+}
+
+fn changes_process(member: &Member<'_>, rollout: &Rollout) -> bool {
+    let next = rollout.assignments.get(&member.name);
+    match (&member.unit.assigned, next) {
+        (Some(now), Some(next)) => !now.same_process(next),
+        _ => false,
+    }
+}
+
+/// The texts of all revisions that an assignment names, the published and the last good one.
+fn documents(
+    before: &CarryOver,
+    rendered: Option<&Rendered>,
+    rollout: &Rollout,
+    carry: &CarryOver,
+) -> BTreeMap<Revision, String> {
+    let live: BTreeSet<&Revision> = rollout
+        .assignments
+        .values()
+        .map(|a| &a.revision)
+        .chain(&carry.published)
+        .chain(&carry.good)
+        .collect();
+    live.into_iter()
+        .filter_map(|revision| {
+            let text = match rendered {
+                Some(rendered) if rendered.revision == *revision => Some(&rendered.text),
+                _ => before.documents.get(revision),
+            };
+            Some((revision.clone(), text?.clone()))
+        })
+        .collect()
+}
+
+fn cluster(observed: &Observed, line: &Line, carry: &CarryOver) -> Option<ClusterData> {
+    let ObjectStore::Related { storage, .. } = &observed.object_store else { return None };
+    Some(ClusterData {
+        product: line.product,
+        version: line.version,
+        documents: carry.documents.clone(),
+        object_storage: Some(storage.as_ref().clone()),
+        tls: None,
+    })
+}
+
+fn progress<'a>(
+    observed: &Observed,
+    line: &Line,
+    declared: &BTreeMap<AppName, Declared>,
+    members: &[Member<'_>],
+    rollout: &'a Rollout,
+    target: Option<&'a Revision>,
+    gate: Gate,
+) -> Progress<'a> {
+    let mut covered = RoleSet::new();
+    let mut updated = 0;
+    for member in members.iter().filter(|m| m.unit.is_ready()) {
+        covered.extend(line.table.expand(&member.unit.current_roles()).iter());
+        let assigned = member.unit.assigned.as_ref();
+        let done = match &member.want {
+            Want::Run(roles) => assigned.is_some_and(|a| Some(&a.revision) == target && a.roles == *roles),
+            Want::Hold => true,
+            Want::Stop | Want::StopAtOnce => false,
+        };
+        updated += u32::from(done && member.unit.refused().is_none());
+    }
+    let total = observed
+        .workers
+        .iter()
+        .filter(|(_, w)| !w.removing)
+        .map(|(name, w)| serving_units(declared.get(name), w))
+        .sum();
+    let mut balancers = observed.balancers.values();
+    Progress {
+        rollout,
+        revision: target.map(Revision::short),
+        updated,
+        total,
+        unready_roles: line.table.required.difference(&covered),
+        balancers_ready: observed.spec.units > 0
+            && observed.balancers.len() >= observed.spec.units as usize
+            && balancers.all(ObservedUnit::answers),
+        gate,
+    }
+}
+
+fn planned_worker(
+    observed: &Observed,
+    name: &AppName,
+    worker: &ObservedWorker,
+    wants: &BTreeMap<&UnitName, &Want>,
+    gate: Gate,
+    findings: &[Finding],
+) -> PlannedApplication {
+    let wanted = wanted_units(worker.spec.units, worker.removing);
+    let leaving = worker.removing || observed.removing;
+    let mut units: BTreeSet<u32> = wanted.clone().collect();
+    if observed.removing && !worker.removing {
+        units.retain(|number| worker.units.get(number).is_some_and(|unit| !unit.has_stopped()));
+    }
+    let mut unit_statuses = BTreeMap::new();
+    for (number, unit) in &worker.units {
+        if !wanted.contains(number) && !unit.has_stopped() {
+            units.insert(*number);
+        }
+        let hold = Want::Hold;
+        let want = wants.get(&name.unit(*number)).copied().unwrap_or(&hold);
+        unit_statuses.insert(*number, status::of_worker_unit(unit, want, gate, &observed.name));
+    }
+    let mut said: Vec<Status> =
+        units.iter().filter(|n| wanted.contains(n)).filter_map(|n| unit_statuses.get(n).cloned()).collect();
+    let missing = wanted.clone().filter(|n| !worker.units.contains_key(n)).count();
+    said.extend(std::iter::repeat_n(Status::new(WorkloadStatus::Waiting, "being made"), missing));
+    let status = if leaving {
+        Status::new(WorkloadStatus::Maintenance, format!("removing: {} units left", units.len()))
+    } else {
+        status::of_worker(status::of_findings(name, findings), &said, worker.spec.units)
+    };
+    PlannedApplication { status, units, unit_statuses }
+}
+
+fn planned_balancers(observed: &Observed, wanted: &std::ops::Range<u32>, gate: Gate) -> PlannedApplication {
+    let mut units: BTreeSet<u32> = wanted.clone().collect();
+    let mut unit_statuses = BTreeMap::new();
+    for (number, unit) in &observed.balancers {
+        if !wanted.contains(number) && !unit.has_stopped() {
+            units.insert(*number);
+        }
+        unit_statuses.insert(*number, status::of_balancer_unit(unit, wanted.contains(number), gate));
+    }
+    PlannedApplication { status: Status::default(), units, unit_statuses }
+}
+
+fn wake_at(observed: &Observed, now: Timestamp) -> Option<Timestamp> {
+    let ObjectStore::Related { probe, .. } = &observed.object_store else { return None };
+    let due = match probe {
+        Probe::Pending => return None,
+        Probe::Ready { at } => at.checked_add(PROBE_AGAIN),
+        Probe::Failed { at, .. } => at.checked_add(PROBE_AGAIN_AFTER_FAILURE),
+    };
+    Some(due.unwrap_or(now).max(now))
+}

@@ -1,0 +1,329 @@
+//! Which unit is changed now: restarts, role changes and leaves within the disruption budget of every role.
+//!
+//! A unit that does not serve is changed at once: it costs nothing. A unit that serves is changed when
+//! - every role that it runs can spare it: of a ring one member at a time, of any other role half of the units;
+//! - no required role that it gives up is left without a ready unit while another unit is about to take it;
+//! - the revision was accepted by a unit's own binary, or this unit is the one that tries it;
+//! - the rollout is not halted by a unit that did not come back;
+//! - the load balancer has taken it out of every upstream.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use muster_model::{GOSSIP_PORT, Revision, Role, RoleSet, UnitName};
+use muster_relation::{Assignment, Run, Service};
+
+use crate::observed::{CarryOver, ObservedUnit};
+use crate::validate::Line;
+
+/// How many units' addresses are handed out as gossip seeds: enough that one is there, few enough that a new unit does not
+/// change everybody's assignment.
+const SEEDS: usize = 5;
+
+/// What a unit is to do in the end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Want {
+    /// Run these roles with the target revision.
+    Run(RoleSet),
+    /// Stop, when the other units can spare it.
+    Stop,
+    /// Stop without regard for the others, because all stop.
+    StopAtOnce,
+    /// Keep whatever it does.
+    Hold,
+}
+
+/// One unit with what it is to do.
+#[derive(Debug)]
+pub(crate) struct Member<'a> {
+    pub(crate) name: UnitName,
+    pub(crate) unit: &'a ObservedUnit,
+    pub(crate) want: Want,
+}
+
+/// A unit that did not come back with the target revision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Halt {
+    pub(crate) unit: UnitName,
+    /// Whether the unit's own binary refused the config (else it failed to run with it).
+    pub(crate) rejected: bool,
+    pub(crate) why: String,
+}
+
+/// Units that are to exist and do not yet.
+#[derive(Debug)]
+pub(crate) struct Coming {
+    pub(crate) roles: RoleSet,
+    pub(crate) units: u32,
+}
+
+/// What is decided.
+#[derive(Debug, Default)]
+pub(crate) struct Rollout {
+    pub(crate) assignments: BTreeMap<UnitName, Assignment>,
+    /// Units that go next and are taken out of the load balancer first.
+    pub(crate) leaving_balancer: BTreeSet<UnitName>,
+    pub(crate) halt: Option<Halt>,
+    /// Whether a unit's own binary has accepted the target revision.
+    pub(crate) accepted: bool,
+    /// Whether a unit became ready with the target revision.
+    pub(crate) proven: bool,
+    /// Whether some unit's process is still to be changed.
+    pub(crate) pending: bool,
+}
+
+/// Whether the balancer no longer routes to a unit, given the units that it should leave out.
+pub(crate) type BalancerLeavesOut<'a> = dyn Fn(&UnitName) -> bool + 'a;
+
+/// Decides which units are changed now.
+pub(crate) fn rollout(
+    members: &[Member<'_>],
+    coming: &[Coming],
+    line: &Line,
+    target: Option<&Revision>,
+    carry: &CarryOver,
+    balancer_leaves_out: &BalancerLeavesOut<'_>,
+) -> Rollout {
+    let seeds = seeds(members);
+    let halt = target.and_then(|target| halt(members, target));
+    let accepted = target.is_some_and(|target| is_accepted(members, target, carry));
+    let proven = target.is_some_and(|target| is_proven(members, target, carry));
+    let mut budget = Budget::of(members, coming, line);
+    let mut result = Rollout { halt, accepted, proven, ..Rollout::default() };
+    // The first unit to run an unproven revision tries it for all.
+    let mut trial_open = proven
+        || !members
+            .iter()
+            .any(|m| m.unit.is_told_to_run() && m.unit.assigned.as_ref().map(|a| &a.revision) == target);
+
+    // Units that already left the load balancer come first: they hold a place in the budget.
+    let (gone, rest): (Vec<_>, Vec<_>) =
+        members.iter().partition(|m| carry.leaving_balancer.contains(&m.name));
+    for member in gone.into_iter().chain(rest) {
+        let Some(next) = next_assignment(member, target, &seeds, &result, carry) else { continue };
+        let changes = member.unit.assigned.as_ref().is_none_or(|now| !now.same_process(&next));
+        if !changes {
+            result.assignments.insert(member.name.clone(), next);
+            continue;
+        }
+        let serves = member.unit.is_ready() && member.want != Want::StopAtOnce;
+        if !serves {
+            result.assignments.insert(member.name.clone(), next);
+            continue;
+        }
+        result.pending = true;
+        let tries = next.run == Run::Start
+            && !result.proven
+            && member.unit.assigned.as_ref().is_some_and(|a| a.revision != next.revision);
+        let allowed = result.halt.is_none() && (!tries || trial_open) && budget.take(member, &next, line);
+        if allowed && tries {
+            trial_open = false;
+        }
+        if allowed && balancer_leaves_out(&member.name) {
+            result.assignments.insert(member.name.clone(), next);
+        } else {
+            if allowed {
+                result.leaving_balancer.insert(member.name.clone());
+            }
+            if let Some(now) = &member.unit.assigned {
+                // The process stays as it is; new seeds may reach it all the same.
+                result.assignments.insert(member.name.clone(), with_seeds(now, &seeds));
+            }
+        }
+    }
+    result
+}
+
+/// What the unit is to be told in the end, or nothing if it is to be told nothing at all.
+fn next_assignment(
+    member: &Member<'_>,
+    target: Option<&Revision>,
+    seeds: &[String],
+    rollout: &Rollout,
+    carry: &CarryOver,
+) -> Option<Assignment> {
+    let now = member.unit.assigned.as_ref();
+    let epoch = now.map(|a| a.epoch).max(member.unit.report.as_ref().map(|r| r.epoch)).unwrap_or(0);
+    let next = match &member.want {
+        Want::Hold => return now.cloned(),
+        Want::Stop | Want::StopAtOnce => {
+            // What was never started need not be stopped.
+            let now = now?;
+            Assignment { run: Run::Stop, drain: None, ..now.clone() }
+        }
+        Want::Run(roles) => {
+            let target = target?;
+            let refused = rollout.halt.as_ref().is_some_and(|halt| halt.rejected);
+            let fresh = !member.unit.is_told_to_run();
+            // A unit that starts while the new config is refused starts with the last good one.
+            let revision = match (&carry.good, now) {
+                (Some(good), _) if refused && fresh && carry.documents.contains_key(good) => good.clone(),
+                (_, Some(now)) if refused && !fresh && now.revision != *target && now.roles == *roles => {
+                    now.revision.clone()
+                }
+                _ => target.clone(),
+            };
+            Assignment {
+                epoch,
+                revision,
+                roles: roles.clone(),
+                run: Run::Start,
+                drain: None,
+                seeds: seeds.to_vec(),
+            }
+        }
+    };
+    match now {
+        Some(now) if now.same_process(&next) && now.seeds == next.seeds => Some(now.clone()),
+        _ => Some(Assignment { epoch: epoch + 1, ..next }),
+    }
+}
+
+fn with_seeds(now: &Assignment, seeds: &[String]) -> Assignment {
+    if now.seeds == seeds || now.run == Run::Stop {
+        now.clone()
+    } else {
+        Assignment { epoch: now.epoch + 1, seeds: seeds.to_vec(), ..now.clone() }
+    }
+}
+
+/// The gossip addresses of the first units of the workers.
+fn seeds(members: &[Member<'_>]) -> Vec<String> {
+    let mut running: Vec<_> = members
+        .iter()
+        .filter(|m| matches!(m.want, Want::Run(_)) || (m.want == Want::Hold && m.unit.is_told_to_run()))
+        .filter_map(|m| Some((m.name.number(), m.name.application(), m.unit.address.as_deref()?)))
+        .collect();
+    running.sort_unstable();
+    let join = |address: &str| {
+        if address.contains(':') {
+            format!("[{address}]:{GOSSIP_PORT}")
+        } else {
+            format!("{address}:{GOSSIP_PORT}")
+        }
+    };
+    running.into_iter().take(SEEDS).map(|(_, _, address)| join(address)).collect()
+}
+
+/// The first unit that was told to run the target revision and does not come back.
+fn halt(members: &[Member<'_>], target: &Revision) -> Option<Halt> {
+    members.iter().filter(|m| matches!(m.want, Want::Run(_))).find_map(|member| {
+        let assigned =
+            member.unit.assigned.as_ref().filter(|a| a.run == Run::Start && a.revision == *target)?;
+        let report = member.unit.report.as_ref().filter(|r| r.epoch >= assigned.epoch)?;
+        let halt =
+            |rejected, why: &str| Some(Halt { unit: member.name.clone(), rejected, why: why.to_owned() });
+        if let Some(message) = member.unit.refused() {
+            return halt(true, message);
+        }
+        if report.service == Service::Backoff {
+            let exit = report.last_exit.as_ref();
+            let line = exit.and_then(|e| e.lines.last().or(Some(&e.cause)));
+            return halt(false, line.map_or("it ends at once", String::as_str));
+        }
+        None
+    })
+}
+
+/// Whether some unit became ready with the target.
+fn is_proven(members: &[Member<'_>], target: &Revision, carry: &CarryOver) -> bool {
+    let ready_with_it = |unit: &ObservedUnit| {
+        let applied = unit.report.as_ref().and_then(|r| r.applied.as_ref());
+        unit.is_ready() && applied.is_some_and(|a| a.revision == *target)
+    };
+    carry.good.as_ref() == Some(target) || members.iter().any(|m| ready_with_it(m.unit))
+}
+
+/// Whether some unit's own binary accepted the target.
+fn is_accepted(members: &[Member<'_>], target: &Revision, carry: &CarryOver) -> bool {
+    carry.good.as_ref() == Some(target)
+        || members.iter().filter_map(|m| m.unit.report.as_ref()).any(|report| {
+            let checked =
+                report.check.as_ref().is_some_and(|c| c.revision == *target && c.rejected.is_none());
+            checked || report.applied.as_ref().is_some_and(|a| a.revision == *target)
+        })
+}
+
+/// How many units each role can spare.
+struct Budget {
+    /// Units by role that may still be taken away.
+    spare: BTreeMap<Role, u32>,
+    /// Units by role that are to run it and are ready with it.
+    ready: BTreeMap<Role, u32>,
+    /// Units by role that are to run it.
+    intended: BTreeMap<Role, u32>,
+}
+
+impl Budget {
+    fn of(members: &[Member<'_>], coming: &[Coming], line: &Line) -> Self {
+        let mut running = BTreeMap::<Role, u32>::new();
+        let mut away = BTreeMap::<Role, u32>::new();
+        let mut ready = BTreeMap::<Role, u32>::new();
+        let mut intended = BTreeMap::<Role, u32>::new();
+        let mut expanded = BTreeMap::<RoleSet, RoleSet>::new();
+        let mut expand = |roles: RoleSet| {
+            expanded.entry(roles).or_insert_with_key(|roles| line.table.expand(roles)).clone()
+        };
+        for member in members {
+            let current = expand(member.unit.current_roles());
+            let wanted = match &member.want {
+                Want::Run(roles) => expand(roles.clone()),
+                Want::Hold if member.unit.is_told_to_run() => current.clone(),
+                _ => RoleSet::new(),
+            };
+            let stopping = member.unit.assigned.as_ref().is_some_and(|a| a.run == Run::Stop)
+                && !member.unit.has_stopped();
+            for role in current.iter().filter(|_| member.unit.is_told_to_run() || stopping) {
+                *running.entry(role).or_insert(0) += 1;
+                if !member.unit.is_ready() {
+                    *away.entry(role).or_insert(0) += 1;
+                }
+            }
+            for role in wanted.iter() {
+                *intended.entry(role).or_insert(0) += 1;
+                if member.unit.is_ready() && current.contains(role) {
+                    *ready.entry(role).or_insert(0) += 1;
+                }
+            }
+        }
+        for Coming { roles, units } in coming {
+            for role in expand(roles.clone()).iter() {
+                *intended.entry(role).or_insert(0) += units;
+            }
+        }
+        let spare = running
+            .into_iter()
+            .map(|(role, units)| {
+                let allowed = if line.workload.in_ring(role) { 1 } else { (units / 2).max(1) };
+                (role, allowed.saturating_sub(away.get(&role).copied().unwrap_or(0)))
+            })
+            .collect();
+        Self { spare, ready, intended }
+    }
+
+    /// Takes the unit away from every role that it runs, if each can spare it.
+    fn take(&mut self, member: &Member<'_>, next: &Assignment, line: &Line) -> bool {
+        let current = line.table.expand(&member.unit.current_roles());
+        let kept = if next.run == Run::Start { line.table.expand(&next.roles) } else { RoleSet::new() };
+        let count = |of: &BTreeMap<Role, u32>, role: Role| of.get(&role).copied().unwrap_or(0);
+        let spared = current.iter().all(|role| count(&self.spare, role) > 0);
+        let no_gap = current
+            .difference(&kept)
+            .iter()
+            .all(|role| count(&self.intended, role) == 0 || count(&self.ready, role) > 0);
+        if !(spared && no_gap) {
+            return false;
+        }
+        for role in current.iter() {
+            if let Some(spare) = self.spare.get_mut(&role) {
+                *spare -= 1;
+            }
+            // A unit that restarts with a role is not there for others to lean on meanwhile.
+            if kept.contains(role)
+                && let Some(ready) = self.ready.get_mut(&role)
+            {
+                *ready = ready.saturating_sub(1);
+            }
+        }
+        true
+    }
+}

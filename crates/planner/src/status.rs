@@ -1,0 +1,321 @@
+//! The words: what each unit's, each worker's and the coordinator's status says.
+
+use muster_api::{Condition, ConditionStatus, ConditionType};
+use muster_model::{AppName, Coverage, Finding, Reason, RoleSet, Status, Subject, WorkloadStatus};
+use muster_relation::{Exit, Report, Run, Service};
+
+use crate::gate::Gate;
+use crate::observed::{ObjectStore, Observed, ObservedUnit, Probe};
+use crate::rollout::{Rollout, Want};
+
+/// The status of a worker that is related to no coordinator that exists.
+#[must_use]
+pub fn unrelated_worker(name: &AppName, coordinator: Option<&str>) -> Status {
+    let message = match coordinator {
+        Some(missing) => format!(
+            "coordinator {missing:?} does not exist; deploy it, or relate another: muster integrate COORDINATOR {name}"
+        ),
+        None => format!("no coordinator; relate one: muster integrate COORDINATOR {name}"),
+    };
+    Status::new(WorkloadStatus::Blocked, message)
+}
+
+/// The worst finding about `app`, as its status.
+pub(crate) fn of_findings(app: &AppName, findings: &[Finding]) -> Status {
+    findings.iter().filter(|f| matches!(&f.subject, Subject::Application(name) if name == app)).fold(
+        Status::default(),
+        |worst, finding| {
+            // A finding that is only worth saying yields to nothing but a worse one.
+            if worst.message.is_empty() && finding.status == worst.status {
+                finding.as_status()
+            } else {
+                worst.worse(finding.as_status())
+            }
+        },
+    )
+}
+
+/// The status of one worker unit.
+pub(crate) fn of_worker_unit(unit: &ObservedUnit, want: &Want, gate: Gate, coordinator: &AppName) -> Status {
+    let Some(report) = &unit.report else { return waiting_for_agent() };
+    if !unit.connected {
+        return agent_lost();
+    }
+    match want {
+        Want::Stop | Want::StopAtOnce if !unit.has_stopped() => {
+            return Status::new(WorkloadStatus::Maintenance, "stopping: flushing to the object store");
+        }
+        Want::Stop => return Status::new(WorkloadStatus::Waiting, "stopped: it has no role"),
+        Want::StopAtOnce => {
+            return Status::new(
+                WorkloadStatus::Waiting,
+                format!("stopped until {coordinator} is coherent again"),
+            );
+        }
+        Want::Run(_) | Want::Hold => {}
+    }
+    if gate == Gate::Hold && !unit.is_told_to_run() {
+        return Status::new(WorkloadStatus::Waiting, format!("not started: {coordinator} is blocked"));
+    }
+    if unit.assigned.is_none() {
+        return Status::new(
+            WorkloadStatus::Waiting,
+            format!("waiting for {coordinator} to publish a config"),
+        );
+    }
+    if let Some(message) = unit.refused() {
+        return Status::new(WorkloadStatus::Blocked, format!("config rejected: {message}"));
+    }
+    of_service(unit, report)
+}
+
+/// The status of one load balancer unit.
+pub(crate) fn of_balancer_unit(unit: &ObservedUnit, wanted: bool, gate: Gate) -> Status {
+    let Some(report) = &unit.report else { return waiting_for_agent() };
+    if !unit.connected {
+        return agent_lost();
+    }
+    if !wanted {
+        return Status::new(WorkloadStatus::Maintenance, "stopping");
+    }
+    let told = unit.assigned.as_ref().map(|a| a.run);
+    match (gate, told) {
+        (_, Some(Run::Stop)) if !unit.has_stopped() => Status::new(WorkloadStatus::Maintenance, "stopping"),
+        (Gate::Stop, _) => {
+            Status::new(WorkloadStatus::Waiting, "stopped until the deployment is coherent again")
+        }
+        (_, Some(Run::Start)) => match unit.refused() {
+            Some(message) => {
+                Status::new(WorkloadStatus::Blocked, format!("nginx refuses its config: {message}"))
+            }
+            None => of_service(unit, report),
+        },
+        _ => Status::new(WorkloadStatus::Waiting, "not started: the coordinator is blocked"),
+    }
+}
+
+fn waiting_for_agent() -> Status {
+    Status::new(WorkloadStatus::Waiting, "waiting for the agent")
+}
+
+fn agent_lost() -> Status {
+    Status::new(WorkloadStatus::Error, "agent cannot be reached; it is started again")
+}
+
+fn of_service(unit: &ObservedUnit, report: &Report) -> Status {
+    if let Some(error) = &report.last_error {
+        return Status::new(WorkloadStatus::Error, error.clone());
+    }
+    let assigned = unit.assigned.as_ref();
+    let changing = match (assigned, &report.applied) {
+        (Some(assigned), Some(applied)) => {
+            applied.revision != assigned.revision || applied.roles != assigned.roles
+        }
+        _ => false,
+    };
+    match report.service {
+        Service::Backoff => {
+            Status::new(WorkloadStatus::Error, crash_loop(report.last_exit.as_ref(), report.restarts))
+        }
+        Service::Stopping => {
+            Status::new(WorkloadStatus::Maintenance, "restarting: the old process is ending")
+        }
+        _ if changing => {
+            Status::new(WorkloadStatus::Maintenance, "restarting with another config or other roles")
+        }
+        Service::Running if report.ready => Status::new(WorkloadStatus::Active, "ready"),
+        Service::Starting | Service::Running => {
+            Status::new(WorkloadStatus::Waiting, "starting: not ready yet")
+        }
+        Service::Inactive | Service::Stopped => Status::new(WorkloadStatus::Waiting, "starting"),
+    }
+}
+
+fn crash_loop(exit: Option<&Exit>, restarts: u32) -> String {
+    let Some(exit) = exit else { return "the workload ends again and again".to_owned() };
+    let mut text = format!("crash loop: {}", exit.cause);
+    if restarts > 0 {
+        text.push_str(&format!(", {restarts} restarts"));
+    }
+    if exit.retry_in_ms > 0 {
+        // Tenths of a second say enough.
+        text.push_str(&format!(
+            ", next start within {}.{} s",
+            exit.retry_in_ms / 1000,
+            exit.retry_in_ms % 1000 / 100
+        ));
+    }
+    if let Some(line) = exit.lines.iter().rev().find(|line| !line.trim().is_empty()) {
+        text.push_str(&format!("; last log line: {line}"));
+    }
+    text
+}
+
+/// The status of a worker application, from its findings and its units' statuses.
+pub(crate) fn of_worker(findings: Status, units: &[Status], wanted: u32) -> Status {
+    let ready = units.iter().filter(|s| s.status == WorkloadStatus::Active).count();
+    let worst = units.iter().cloned().fold(Status::default(), Status::worse);
+    let units_say = match worst.status {
+        WorkloadStatus::Active => Status::default(),
+        WorkloadStatus::Waiting => {
+            Status::new(worst.status, format!("{ready} of {wanted} units ready: {}", worst.message))
+        }
+        _ => worst,
+    };
+    findings.worse(units_say)
+}
+
+/// What the coordinator's status depends on, besides its findings.
+pub(crate) struct Progress<'a> {
+    pub(crate) rollout: &'a Rollout,
+    pub(crate) revision: Option<&'a str>,
+    pub(crate) updated: u32,
+    pub(crate) total: u32,
+    /// Required roles without a ready unit.
+    pub(crate) unready_roles: RoleSet,
+    pub(crate) balancers_ready: bool,
+    pub(crate) gate: Gate,
+}
+
+/// The coordinator's status.
+pub(crate) fn of_coordinator(findings: Status, progress: &Progress<'_>) -> Status {
+    let revision = progress.revision.unwrap_or("config");
+    let Progress { updated, total, .. } = progress;
+    let own = if progress.gate == Gate::Stop {
+        Status::default()
+    } else if let Some(halt) = &progress.rollout.halt {
+        let what = if halt.rejected { "config rejected by" } else { "rollout halted:" };
+        let verb = if halt.rejected { ":" } else { " did not come back:" };
+        let status = if halt.rejected { WorkloadStatus::Blocked } else { WorkloadStatus::Error };
+        Status::new(status, format!("{what} {}{verb} {}", halt.unit, halt.why))
+    } else if progress.rollout.pending {
+        Status::new(WorkloadStatus::Maintenance, format!("rolling out {revision}: {updated}/{total} units"))
+    } else if !progress.unready_roles.is_empty() {
+        let roles = progress.unready_roles.to_string().replace(',', ", ");
+        Status::new(
+            WorkloadStatus::Waiting,
+            format!("{updated} of {total} units ready; no ready unit yet for {roles}"),
+        )
+    } else if updated < total {
+        Status::new(WorkloadStatus::Waiting, format!("{updated} of {total} units ready"))
+    } else if !progress.balancers_ready {
+        Status::new(WorkloadStatus::Waiting, "waiting for the load balancer")
+    } else {
+        Status::default()
+    };
+    findings.worse(own)
+}
+
+/// The coordinator's conditions, always all of them and in the same order.
+pub(crate) fn conditions(
+    observed: &Observed,
+    findings: &[Finding],
+    coverage: &Coverage,
+    config_valid: bool,
+    progress: &Progress<'_>,
+) -> Vec<Condition> {
+    use ConditionStatus::{False, True, Unknown};
+    let condition = |kind, status, reason: Reason, message: String| Condition {
+        kind,
+        status,
+        reason: reason.as_str().to_owned(),
+        message,
+    };
+    let first = |reasons: &[Reason]| findings.iter().find(|f| reasons.contains(&f.reason));
+    let answer = |kind, yes: bool, no: Option<&Finding>, fallback: Reason| match no {
+        _ if yes => condition(kind, True, Reason::AsExpected, String::new()),
+        Some(finding) => condition(kind, False, finding.reason, finding.message.clone()),
+        None => condition(kind, False, fallback, String::new()),
+    };
+    let missing = first(&[Reason::MissingRequiredRoles]);
+    let coherent = answer(
+        ConditionType::Coherent,
+        coverage.is_coherent() && missing.is_none(),
+        missing,
+        Reason::MissingRequiredRoles,
+    );
+    let store_reasons = [
+        Reason::ObjectStoreMissing,
+        Reason::ObjectStoreInvalid,
+        Reason::ObjectStoreDenied,
+        Reason::ObjectStoreUnreachable,
+        Reason::BucketMissing,
+        Reason::BucketTaken,
+        Reason::ObjectStoreUnknown,
+    ];
+    let store = match &observed.object_store {
+        ObjectStore::Related { probe: Probe::Pending, .. } => {
+            condition(ConditionType::ObjectStoreReady, Unknown, Reason::ObjectStoreUnknown, String::new())
+        }
+        ObjectStore::Related { probe: Probe::Ready { .. }, .. } => {
+            condition(ConditionType::ObjectStoreReady, True, Reason::AsExpected, String::new())
+        }
+        _ => {
+            answer(ConditionType::ObjectStoreReady, false, first(&store_reasons), Reason::ObjectStoreMissing)
+        }
+    };
+    let rollout = progress.rollout;
+    let config = match &rollout.halt {
+        Some(halt) if halt.rejected => condition(
+            ConditionType::ConfigAccepted,
+            False,
+            Reason::ConfigRejected,
+            format!("{}: {}", halt.unit, halt.why),
+        ),
+        _ if !config_valid => {
+            let reasons = [
+                Reason::InvalidOption,
+                Reason::UnknownOption,
+                Reason::OwnedOverride,
+                Reason::UnsupportedProduct,
+            ];
+            answer(ConditionType::ConfigAccepted, false, first(&reasons), Reason::InvalidOption)
+        }
+        _ if rollout.accepted => {
+            condition(ConditionType::ConfigAccepted, True, Reason::AsExpected, String::new())
+        }
+        _ => condition(
+            ConditionType::ConfigAccepted,
+            Unknown,
+            Reason::Starting,
+            "no unit has checked it yet".to_owned(),
+        ),
+    };
+    let moved = format!("{}/{} units", progress.updated, progress.total);
+    let rolled_out = match &rollout.halt {
+        Some(halt) => condition(
+            ConditionType::RolledOut,
+            False,
+            Reason::RolloutHalted,
+            format!("{}: {}", halt.unit, halt.why),
+        ),
+        None if rollout.pending => condition(ConditionType::RolledOut, False, Reason::RollingOut, moved),
+        None if progress.updated < progress.total => {
+            condition(ConditionType::RolledOut, False, Reason::Starting, moved)
+        }
+        None => condition(ConditionType::RolledOut, True, Reason::AsExpected, moved),
+    };
+    let available = progress.unready_roles.is_empty() && progress.balancers_ready && coverage.is_coherent();
+    let reason = if progress.gate == Gate::Stop { Reason::Stopped } else { Reason::Starting };
+    let available = if available {
+        condition(ConditionType::Available, True, Reason::AsExpected, String::new())
+    } else {
+        condition(
+            ConditionType::Available,
+            False,
+            reason,
+            format!("no ready unit for: {}", progress.unready_roles),
+        )
+    };
+    let degraded = match first(&[Reason::MissingOptionalRoles]) {
+        Some(finding) => condition(ConditionType::Degraded, True, finding.reason, finding.message.clone()),
+        None if progress.updated < progress.total => condition(
+            ConditionType::Degraded,
+            True,
+            Reason::Starting,
+            format!("{}/{} units ready", progress.updated, progress.total),
+        ),
+        None => condition(ConditionType::Degraded, False, Reason::AsExpected, String::new()),
+    };
+    vec![coherent, store, config, rolled_out, available, degraded]
+}

@@ -1,0 +1,184 @@
+//! What the documents say, checked: the product, the options, and each worker's roles. Collects every finding.
+
+use std::collections::BTreeMap;
+
+use muster_model::{AppName, Finding, Product, Reason, Role, RoleSet, RoleTable, Version, WorkloadStatus};
+use muster_products::Workload;
+use muster_products::charm::{self, Options};
+
+use crate::observed::{Observed, ObservedWorker};
+
+/// The product as this build knows it.
+pub(crate) struct Line {
+    pub(crate) product: Product,
+    pub(crate) version: Version,
+    pub(crate) table: &'static RoleTable,
+    pub(crate) workload: &'static dyn Workload,
+}
+
+/// A worker's declaration.
+pub(crate) enum Declared {
+    /// These roles, in the form that units are assigned them.
+    Roles {
+        /// As declared, meta roles included.
+        declared: RoleSet,
+        /// As assigned.
+        assigned: RoleSet,
+    },
+    /// No role is switched on.
+    Nothing,
+    /// The declaration cannot be followed; what runs stays as it is.
+    Rejected,
+}
+
+/// Checks product and version.
+pub(crate) fn line(observed: &Observed, findings: &mut Vec<Finding>) -> Option<Line> {
+    let mut refuse = |message: String| {
+        findings.push(Finding::application(
+            &observed.name,
+            WorkloadStatus::Blocked,
+            Reason::UnsupportedProduct,
+            message,
+        ));
+    };
+    let product: Product = observed.spec.product.parse().map_err(|e| refuse(format!("{e}"))).ok()?;
+    let version = match &observed.spec.version {
+        Some(text) => text.parse().map_err(|e| refuse(format!("{e}"))).ok()?,
+        None => *muster_products::supported_versions(product).first()?,
+    };
+    let table = muster_products::role_table(product, version).map_err(|e| refuse(format!("{e}"))).ok()?;
+    let Some(workload) = muster_products::workload(product) else {
+        refuse(format!("{product} cannot be run by this build yet; use a mimir coordinator"));
+        return None;
+    };
+    Some(Line { product, version, table, workload })
+}
+
+/// Checks the coordinator's options and overrides. `None` when something is wrong with them.
+pub(crate) fn options(observed: &Observed, line: &Line, findings: &mut Vec<Finding>) -> Option<Options> {
+    let before = findings.len();
+    let given = observed
+        .spec
+        .config
+        .iter()
+        .map(|(key, value)| (key.clone(), serde_json::to_value(value).unwrap_or_default()))
+        .collect();
+    let (options, problems) = charm::coordinator(line.product).validate(&given);
+    for problem in problems {
+        let reason = if problem.unknown { Reason::UnknownOption } else { Reason::InvalidOption };
+        findings.push(Finding::application(
+            &observed.name,
+            WorkloadStatus::Blocked,
+            reason,
+            format!("{}; fix it: muster config {} {}=…", problem.message, observed.name, problem.option),
+        ));
+    }
+    for owned in observed.spec.overrides.iter().flat_map(|o| line.workload.owned_overrides(o)) {
+        findings.push(Finding::application(
+            &observed.name,
+            WorkloadStatus::Blocked,
+            Reason::OwnedOverride,
+            owned.to_string(),
+        ));
+    }
+    (findings.len() == before).then_some(options)
+}
+
+/// Checks every worker's roles.
+pub(crate) fn workers(
+    observed: &Observed,
+    line: &Line,
+    findings: &mut Vec<Finding>,
+) -> BTreeMap<AppName, Declared> {
+    let schedulers: Vec<&AppName> = observed
+        .workers
+        .iter()
+        .filter(|(_, worker)| worker.spec.units > 0 && !worker.removing && runs_scheduler(line, worker))
+        .map(|(name, _)| name)
+        .collect();
+    observed
+        .workers
+        .iter()
+        .map(|(name, worker)| {
+            let elsewhere = schedulers.iter().any(|other| *other != name);
+            (name.clone(), declared(name, worker, line, elsewhere, findings))
+        })
+        .collect()
+}
+
+/// Whether the worker's units run a query-scheduler that other units can use.
+fn runs_scheduler(line: &Line, worker: &ObservedWorker) -> bool {
+    let roles = switched_on(worker).filter_map(|name| name.parse().ok()).collect::<RoleSet>();
+    let atomic = line.table.expand(&roles);
+    let alone = !(roles.contains(Role::All) || atomic.contains(Role::Querier));
+    alone && atomic.contains(Role::QueryScheduler)
+}
+
+fn switched_on(worker: &ObservedWorker) -> impl Iterator<Item = &str> {
+    worker.spec.roles.iter().filter(|(_, on)| **on).map(|(name, _)| name.as_str())
+}
+
+fn declared(
+    name: &AppName,
+    worker: &ObservedWorker,
+    line: &Line,
+    scheduler_elsewhere: bool,
+    findings: &mut Vec<Finding>,
+) -> Declared {
+    let mut block = |reason, message: String| {
+        findings.push(Finding::application(name, WorkloadStatus::Blocked, reason, message));
+    };
+    if let Some(product) = worker.spec.product.as_deref().filter(|p| *p != line.product.as_str()) {
+        block(
+            Reason::ProductMismatch,
+            format!(
+                "this worker's charm is for {product:?} but its coordinator runs {}; \
+                 relate it to a coordinator of its own product: muster integrate {name} COORDINATOR",
+                line.product
+            ),
+        );
+        return Declared::Rejected;
+    }
+    let unknown: Vec<&str> = worker
+        .spec
+        .roles
+        .keys()
+        .map(String::as_str)
+        .filter(|role| !role.parse().is_ok_and(|role| line.table.knows(role)))
+        .collect();
+    if !unknown.is_empty() {
+        block(
+            Reason::UnknownRole,
+            format!(
+                "{} {} has no role {}; its roles are {}",
+                line.product,
+                line.version,
+                unknown.join(", "),
+                line.table.roles()
+            ),
+        );
+        return Declared::Rejected;
+    }
+    let declared: RoleSet = switched_on(worker).filter_map(|role| role.parse().ok()).collect();
+    if declared.is_empty() {
+        block(Reason::NoRole, format!("no role assigned; switch one on: muster config {name} role-all=true"));
+        return Declared::Nothing;
+    }
+    if line.table.exclusive && declared.len() > 1 {
+        block(
+            Reason::RoleConflict,
+            format!(
+                "a {} worker takes exactly one role, not {declared}; switch the others off",
+                line.product
+            ),
+        );
+        return Declared::Rejected;
+    }
+    match line.workload.assign_roles(&declared, scheduler_elsewhere) {
+        Ok(assigned) => Declared::Roles { declared, assigned },
+        Err(conflict) => {
+            block(Reason::RoleConflict, conflict.to_string());
+            Declared::Rejected
+        }
+    }
+}

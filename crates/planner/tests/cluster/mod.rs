@@ -1,0 +1,222 @@
+//! A simulated cluster: units that take up their assignments one step at a time, when the test lets them.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use muster_api::{CoordinatorSpec, ObjectStorageReference, OnIncoherent, WorkerSpec};
+use muster_model::{AppName, ObjectStorage, Reason, Revision, Secret, UnitName};
+use muster_planner::{
+    CarryOver, ObjectStore, Observed, ObservedUnit, ObservedWorker, Plan, Probe, Tls, plan,
+};
+use muster_relation::{Applied, Check, Exit, Report, Run, Service};
+
+pub(crate) fn app(name: &str) -> AppName {
+    AppName::new(name).unwrap()
+}
+
+pub(crate) fn storage(bucket: &str) -> ObjectStorage {
+    let pairs = [
+        ("endpoint", "http://127.0.0.1:9000"),
+        ("bucket", bucket),
+        ("access-key", "AK"),
+        ("secret-key", "SK"),
+    ];
+    ObjectStorage::from_secret(&pairs.map(|(k, v)| (k.to_owned(), Secret::new(v))).into()).unwrap()
+}
+
+pub(crate) fn ready_store() -> ObjectStore {
+    ObjectStore::Related {
+        storage: Box::new(storage("mimir")),
+        probe: Probe::Ready { at: Timestamp::UNIX_EPOCH },
+    }
+}
+
+pub(crate) fn failed_store(reason: Reason) -> ObjectStore {
+    let probe = Probe::Failed { at: Timestamp::UNIX_EPOCH, reason, message: "the store says no".to_owned() };
+    ObjectStore::Related { storage: Box::new(storage("mimir")), probe }
+}
+
+pub(crate) fn worker(units: u32, roles: &[&str]) -> WorkerSpec {
+    WorkerSpec {
+        product: None,
+        coordinator: Some("mimir".to_owned()),
+        units,
+        roles: roles.iter().map(|role| ((*role).to_owned(), true)).collect(),
+        storage: None,
+    }
+}
+
+/// A coordinator `mimir` with its workers, and what their agents do.
+#[derive(Clone)]
+pub(crate) struct Cluster {
+    pub(crate) observed: Observed,
+    pub(crate) last: Option<Plan>,
+    /// Revisions that every unit's binary refuses.
+    pub(crate) refused: Vec<Revision>,
+    /// Units whose process ends at once.
+    pub(crate) broken: Vec<UnitName>,
+    next_address: u8,
+}
+
+impl Cluster {
+    pub(crate) fn new(workers: &[(&str, WorkerSpec)]) -> Self {
+        let spec = CoordinatorSpec {
+            product: "mimir".to_owned(),
+            version: Some("2.17".to_owned()),
+            units: 1,
+            s3: Some(ObjectStorageReference { secret: "s3".to_owned() }),
+            config: BTreeMap::new(),
+            overrides: None,
+            on_incoherent: OnIncoherent::Stop,
+            tls: None,
+            images: None,
+        };
+        let mut cluster = Self {
+            observed: Observed {
+                name: app("mimir"),
+                cluster_id: "id-mimir".to_owned(),
+                spec,
+                removing: false,
+                balancers: BTreeMap::new(),
+                workers: BTreeMap::new(),
+                object_store: ready_store(),
+                tls: Tls::Off,
+                carry: CarryOver::default(),
+            },
+            last: None,
+            refused: Vec::new(),
+            broken: Vec::new(),
+            next_address: 1,
+        };
+        for (name, spec) in workers {
+            cluster.deploy(name, spec.clone());
+        }
+        cluster
+    }
+
+    pub(crate) fn deploy(&mut self, name: &str, spec: WorkerSpec) {
+        let worker = ObservedWorker { spec, removing: false, units: BTreeMap::new() };
+        self.observed.workers.insert(app(name), worker);
+    }
+
+    pub(crate) fn worker(&mut self, name: &str) -> &mut ObservedWorker {
+        self.observed.workers.get_mut(&app(name)).unwrap()
+    }
+
+    pub(crate) fn unit(&mut self, name: &UnitName) -> &mut ObservedUnit {
+        let units = if *name.application() == self.observed.name {
+            &mut self.observed.balancers
+        } else {
+            &mut self.observed.workers.get_mut(name.application()).unwrap().units
+        };
+        units.get_mut(&name.number()).unwrap()
+    }
+
+    pub(crate) fn units(&self) -> Vec<UnitName> {
+        let balancers = self.observed.balancers.keys().map(|n| self.observed.name.unit(*n));
+        let workers =
+            self.observed.workers.iter().flat_map(|(name, w)| w.units.keys().map(|n| name.unit(*n)));
+        balancers.chain(workers).collect()
+    }
+
+    /// Plans and carries out what the substrate does at once. Says whether anything was to be done.
+    pub(crate) fn plan(&mut self) -> bool {
+        let plan = plan(&self.observed, Timestamp::UNIX_EPOCH);
+        let changes = plan.changes(&self.observed);
+        for unit in &changes.remove {
+            if *unit.application() == self.observed.name {
+                self.observed.balancers.remove(&unit.number());
+            } else {
+                self.worker(unit.application().as_str()).units.remove(&unit.number());
+            }
+        }
+        for unit in &changes.create {
+            let address = format!("127.20.0.{}", self.next_address);
+            self.next_address += 1;
+            let made = ObservedUnit { address: Some(address), assigned: None, report: None, connected: true };
+            if *unit.application() == self.observed.name {
+                self.observed.balancers.insert(unit.number(), made);
+            } else {
+                self.worker(unit.application().as_str()).units.insert(unit.number(), made);
+            }
+        }
+        for (unit, assignment) in &changes.assign {
+            self.unit(unit).assigned = Some(assignment.clone());
+        }
+        let carried = self.observed.carry != plan.carry;
+        self.observed.carry = plan.carry.clone();
+        self.last = Some(plan);
+        !changes.is_empty() || carried
+    }
+
+    /// One unit's agent does one step. Says whether there was one to do.
+    pub(crate) fn advance(&mut self, name: &UnitName) -> bool {
+        let (refused, broken) = (self.refused.clone(), self.broken.contains(name));
+        let unit = self.unit(name);
+        let mut report = unit.report.clone().unwrap_or_else(|| Report {
+            instance: name.to_string(),
+            address: unit.address.clone().unwrap(),
+            agent_version: "0".to_owned(),
+            epoch: 0,
+            applied: None,
+            service: Service::Inactive,
+            ready: false,
+            check: None,
+            drain: None,
+            last_exit: None,
+            last_error: None,
+            restarts: 0,
+        });
+        if let Some(assigned) = &unit.assigned {
+            let wanted = Applied { revision: assigned.revision.clone(), roles: assigned.roles.clone() };
+            report.epoch = assigned.epoch;
+            match assigned.run {
+                Run::Stop => {
+                    report.service =
+                        if report.applied.is_some() { Service::Stopping } else { Service::Stopped };
+                    (report.applied, report.ready) = (None, false);
+                }
+                Run::Start if refused.contains(&assigned.revision) => {
+                    report.check = Some(Check {
+                        revision: assigned.revision.clone(),
+                        rejected: Some("bad key".to_owned()),
+                    });
+                }
+                Run::Start if report.applied.as_ref() != Some(&wanted) => {
+                    report.check = Some(Check { revision: assigned.revision.clone(), rejected: None });
+                    (report.applied, report.service, report.ready) = (Some(wanted), Service::Starting, false);
+                }
+                Run::Start if broken => {
+                    report.last_exit = Some(Exit {
+                        cause: "exit code 1".to_owned(),
+                        lines: vec!["port taken".to_owned()],
+                        retry_in_ms: 500,
+                    });
+                    (report.service, report.ready, report.applied) = (Service::Backoff, false, Some(wanted));
+                }
+                Run::Start => (report.service, report.ready) = (Service::Running, true),
+            }
+        }
+        let news = unit.report.as_ref() != Some(&report);
+        unit.report = Some(report);
+        news
+    }
+
+    /// Lets everything happen until nothing does.
+    pub(crate) fn settle(&mut self) {
+        for _ in 0..2000 {
+            let mut busy = self.plan();
+            for unit in self.units() {
+                busy |= self.advance(&unit);
+            }
+            if !busy {
+                return;
+            }
+        }
+        panic!("the cluster does not come to rest: {:#?}", self.last.as_ref().map(|p| &p.status));
+    }
+
+    pub(crate) fn status(&self) -> String {
+        self.last.as_ref().unwrap().status.to_string()
+    }
+}

@@ -1,0 +1,573 @@
+//! What plans decide, in a simulated cluster.
+
+mod cluster;
+
+use cluster::{Cluster, app, failed_store, ready_store, storage, worker};
+use muster_api::{ConditionStatus, ConditionType, OnIncoherent, OptionValue};
+use muster_model::{Reason, Revision, Role, RoleSet, UnitName, WorkloadStatus};
+use muster_planner::{Claim, ObjectStore, contested};
+use muster_relation::{Run, Service};
+use proptest::prelude::*;
+
+fn unit(name: &str) -> UnitName {
+    name.parse().unwrap()
+}
+
+fn monolith(units: u32) -> Cluster {
+    let mut cluster = Cluster::new(&[("w", worker(units, &["all"]))]);
+    cluster.settle();
+    cluster
+}
+
+fn scalable() -> Cluster {
+    let mut cluster = Cluster::new(&[
+        ("r", worker(2, &["read"])),
+        ("w", worker(3, &["write"])),
+        ("b", worker(2, &["backend"])),
+    ]);
+    cluster.settle();
+    cluster
+}
+
+fn check_blocked(cluster: &mut Cluster, expect: &[&str]) {
+    cluster.settle();
+    let status = cluster.status();
+    assert!(status.starts_with("blocked: "), "{status}");
+    for expect in expect {
+        assert!(status.contains(expect), "{status:?} lacks {expect:?}");
+    }
+}
+
+fn running(cluster: &Cluster) -> usize {
+    let workers = cluster.observed.workers.values().flat_map(|w| w.units.values());
+    workers.filter(|u| u.report.as_ref().is_some_and(|r| r.applied.is_some())).count()
+}
+
+#[test]
+fn a_monolith_becomes_active_and_then_nothing_changes() {
+    let mut cluster = monolith(1);
+    assert_eq!(cluster.status(), "active");
+    let before =
+        cluster.observed.workers.clone().into_iter().map(|(n, w)| (n, w.units.len())).collect::<Vec<_>>();
+    assert_eq!(before, [(app("w"), 1)]);
+    assert!(!cluster.plan(), "a converged cluster gets an empty plan");
+    let plan = cluster.last.as_ref().unwrap();
+    assert!(plan.changes(&cluster.observed).is_empty());
+    assert!(
+        plan.conditions
+            .iter()
+            .all(|c| (c.kind == ConditionType::Degraded) != (c.status == ConditionStatus::True))
+    );
+}
+
+#[test]
+fn without_s3_nothing_starts() {
+    for (store, expect) in [
+        (ObjectStore::NotRelated, "no S3 relation"),
+        (ObjectStore::SecretMissing("s3".to_owned()), "does not exist"),
+        (
+            ObjectStore::Invalid { secret: "s3".to_owned(), problem: "key \"bucket\" is missing".to_owned() },
+            "bucket",
+        ),
+        (
+            ObjectStore::Taken { bucket: "b".to_owned(), by: app("other") },
+            "already belongs to coordinator other",
+        ),
+        (failed_store(Reason::ObjectStoreDenied), "the store says no"),
+    ] {
+        let mut cluster = Cluster::new(&[("w", worker(2, &["all"]))]);
+        cluster.observed.object_store = store;
+        check_blocked(&mut cluster, &[expect]);
+        assert_eq!(running(&cluster), 0);
+        assert!(cluster.observed.workers.values().all(|w| w.units.values().all(|u| u.assigned.is_none())));
+        cluster.observed.object_store = ready_store();
+        cluster.settle();
+        assert_eq!(cluster.status(), "active");
+    }
+}
+
+#[test]
+fn an_object_store_that_goes_away_stops_nothing() {
+    let mut cluster = scalable();
+    let before = cluster.observed.workers.clone();
+    for store in [failed_store(Reason::ObjectStoreUnreachable), ObjectStore::NotRelated] {
+        cluster.observed.object_store = store;
+        check_blocked(&mut cluster, &[]);
+        assert_eq!(running(&cluster), 7);
+        for (name, worker) in &before {
+            for (number, unit) in &worker.units {
+                assert_eq!(cluster.observed.workers[name].units[number].assigned, unit.assigned);
+            }
+        }
+    }
+    // A crashed unit's way back into the load balancer must not depend on the object store.
+    assert!(cluster.last.as_ref().unwrap().balancer_cluster.is_some());
+}
+
+#[test]
+fn missing_required_roles_stop_everything_and_covering_them_starts_it_again() {
+    let mut cluster = scalable();
+    cluster.worker("b").spec.roles = [("backend".to_owned(), false)].into();
+    check_blocked(
+        &mut cluster,
+        &["missing required roles: alertmanager, compactor", "muster config WORKER role-"],
+    );
+    assert_eq!(running(&cluster), 0);
+    let balancer = &cluster.observed.balancers[&0];
+    assert_eq!(balancer.assigned.as_ref().unwrap().run, Run::Stop);
+    cluster.worker("b").spec.roles = [("backend".to_owned(), true)].into();
+    cluster.settle();
+    assert_eq!(cluster.status(), "active");
+    assert_eq!(running(&cluster), 7);
+}
+
+#[test]
+fn hold_keeps_the_last_good_assignment() {
+    let mut cluster = scalable();
+    cluster.observed.spec.on_incoherent = OnIncoherent::Hold;
+    cluster.worker("b").spec.roles = [("backend".to_owned(), false)].into();
+    check_blocked(&mut cluster, &["missing required roles"]);
+    assert_eq!(running(&cluster), 7);
+}
+
+#[test]
+fn missing_optional_roles_degrade_only() {
+    let required: Vec<&str> = vec![
+        "query-scheduler",
+        "query-frontend",
+        "store-gateway",
+        "ingester",
+        "distributor",
+        "compactor",
+        "ruler",
+        "alertmanager",
+    ];
+    let mut cluster = Cluster::new(&[("a", worker(1, &required)), ("q", worker(1, &["querier"]))]);
+    cluster.settle();
+    assert_eq!(cluster.status(), "active: degraded: missing optional roles: overrides-exporter");
+}
+
+#[test]
+fn workers_that_cover_nothing_say_why() {
+    let mut cluster = monolith(1);
+    cluster.deploy("none", worker(1, &[]));
+    cluster.deploy("zero", worker(0, &["read"]));
+    cluster.deploy("typo", worker(1, &["reed"]));
+    cluster.deploy("alone", worker(1, &["read", "backend"]));
+    let mut other = worker(1, &["all"]);
+    other.product = Some("loki".to_owned());
+    cluster.deploy("loki", other);
+    cluster.settle();
+    assert_eq!(cluster.status(), "active", "none of them takes down what runs");
+    let plan = cluster.last.as_ref().unwrap();
+    for (name, expect) in [
+        ("none", "muster config none role-all=true"),
+        ("zero", "muster scale zero 1"),
+        ("typo", "no role reed"),
+        ("alone", "query-scheduler"),
+        ("loki", "is for \"loki\""),
+    ] {
+        let status = plan.workers[&app(name)].status.to_string();
+        assert!(status.starts_with("blocked: ") && status.contains(expect), "{name}: {status}");
+    }
+}
+
+#[test]
+fn a_rejected_edit_keeps_what_runs_and_its_coverage() {
+    let mut cluster = monolith(2);
+    cluster.worker("w").spec.roles.insert("reed".to_owned(), true);
+    cluster.settle();
+    assert_eq!(running(&cluster), 2);
+    assert_eq!(cluster.status(), "active");
+    assert!(cluster.last.as_ref().unwrap().workers[&app("w")].status.message.contains("no role reed"));
+}
+
+#[test]
+fn bad_options_change_nothing_that_runs() {
+    let mut cluster = monolith(1);
+    let revision = cluster.last.as_ref().unwrap().revision.clone();
+    cluster.observed.spec.config = [
+        ("retention-period".to_owned(), OptionValue::Text("banana".to_owned())),
+        ("colour".to_owned(), OptionValue::Integer(1)),
+    ]
+    .into();
+    check_blocked(&mut cluster, &["colour"]);
+    let plan = cluster.last.as_ref().unwrap();
+    assert_eq!(plan.findings.len(), 2, "none hides another: {:?}", plan.findings);
+    assert_eq!(plan.revision, revision);
+    assert_eq!(running(&cluster), 1);
+    // A worker that is added meanwhile runs with the last good config.
+    cluster.deploy("more", worker(1, &["all"]));
+    cluster.settle();
+    assert_eq!(running(&cluster), 2);
+}
+
+#[test]
+fn a_refused_config_stops_at_the_first_unit_which_keeps_its_old_one() {
+    let mut cluster = monolith(3);
+    let good = cluster.last.as_ref().unwrap().revision.clone().unwrap();
+    cluster.observed.spec.config =
+        [("retention-period".to_owned(), OptionValue::Text("30d".to_owned()))].into();
+    cluster.plan();
+    let bad = cluster.last.as_ref().unwrap().revision.clone().unwrap();
+    assert_ne!(good, bad);
+    cluster.refused.push(bad.clone());
+    check_blocked(&mut cluster, &["config rejected by w/0", "bad key"]);
+    let assigned = |cluster: &Cluster, revision: &Revision| {
+        let units = cluster.observed.workers[&app("w")].units.values();
+        units.filter(|u| u.assigned.as_ref().is_some_and(|a| a.revision == *revision)).count()
+    };
+    assert_eq!((assigned(&cluster, &bad), assigned(&cluster, &good)), (1, 2));
+    assert!(cluster.observed.workers[&app("w")].units[&0].is_ready(), "it serves with its old config");
+    // A new unit starts with the good one.
+    cluster.worker("w").spec.units = 4;
+    cluster.settle();
+    assert_eq!(assigned(&cluster, &good), 3);
+    // Setting it back restores the revision.
+    cluster.observed.spec.config.clear();
+    cluster.settle();
+    assert_eq!(cluster.status(), "active");
+    assert_eq!(assigned(&cluster, &good), 4);
+}
+
+#[test]
+fn a_unit_that_does_not_come_back_halts_the_rollout() {
+    let mut cluster = scalable();
+    cluster.broken.push(unit("b/0"));
+    cluster.observed.spec.config =
+        [("retention-period".to_owned(), OptionValue::Text("30d".to_owned()))].into();
+    cluster.settle();
+    let status = cluster.status();
+    assert!(status.starts_with("error: rollout halted: b/0 did not come back: port taken"), "{status}");
+    let target = cluster.last.as_ref().unwrap().revision.clone().unwrap();
+    let on_target = cluster.units().into_iter().filter(|name| {
+        *name.application() != app("mimir")
+            && cluster.clone().unit(name).assigned.as_ref().is_some_and(|a| a.revision == target)
+    });
+    assert_eq!(on_target.count(), 1, "no second unit is touched");
+    cluster.broken.clear();
+    cluster.settle();
+    assert_eq!(cluster.status(), "active");
+}
+
+#[test]
+fn a_unit_leaves_the_load_balancer_before_it_is_stopped() {
+    let mut cluster = scalable();
+    cluster.worker("w").spec.units = 2;
+    cluster.plan();
+    let leaving = unit("w/2");
+    assert_eq!(
+        cluster.unit(&leaving).assigned.as_ref().unwrap().run,
+        Run::Start,
+        "not before the balancer lets go"
+    );
+    assert!(cluster.observed.carry.leaving_balancer.contains(&leaving));
+    let address = cluster.unit(&leaving).address.clone().unwrap();
+    let document = |cluster: &Cluster| {
+        let documents = &cluster.last.as_ref().unwrap().balancer_cluster.as_ref().unwrap().documents;
+        documents.values().next().unwrap().clone()
+    };
+    assert!(!document(&cluster).contains(&format!("{address}:8080")));
+    for _ in 0..3 {
+        cluster.advance(&unit("mimir/0"));
+    }
+    cluster.plan();
+    assert_eq!(cluster.unit(&leaving).assigned.as_ref().unwrap().run, Run::Stop);
+    cluster.settle();
+    assert!(!cluster.units().contains(&leaving));
+    assert_eq!(cluster.status(), "active");
+}
+
+#[test]
+fn gaining_units_are_ready_before_losing_ones_go() {
+    let mut cluster = monolith(1);
+    cluster.deploy("r", worker(1, &["read"]));
+    cluster.deploy("wr", worker(1, &["write"]));
+    cluster.deploy("b", worker(1, &["backend"]));
+    cluster.worker("w").removing = true;
+    for _ in 0..50 {
+        cluster.plan();
+        cluster.advance(&unit("mimir/0"));
+        for name in ["r/0", "wr/0"] {
+            if cluster.units().contains(&unit(name)) {
+                cluster.advance(&unit(name));
+            }
+        }
+    }
+    let old = cluster.unit(&unit("w/0")).assigned.clone().unwrap();
+    assert_eq!(old.run, Run::Start, "backend is not there yet: {}", cluster.status());
+    cluster.settle();
+    assert_eq!(cluster.status(), "active");
+    assert!(!cluster.units().contains(&unit("w/0")));
+}
+
+#[test]
+fn seeds_change_without_restarting_anything() {
+    let mut cluster = monolith(1);
+    cluster.worker("w").spec.units = 2;
+    cluster.plan();
+    let before = cluster.unit(&unit("w/0")).report.clone();
+    cluster.settle();
+    let first = cluster.unit(&unit("w/0")).clone();
+    assert_eq!(first.assigned.as_ref().unwrap().seeds.len(), 2);
+    assert_eq!(first.report.unwrap().applied, before.unwrap().applied);
+}
+
+#[test]
+fn copies_are_decided_once() {
+    let mut one = monolith(1);
+    one.worker("w").spec.units = 5;
+    one.settle();
+    assert_eq!(one.observed.carry.replication_factor, Some(1));
+    assert_eq!(one.status(), "active");
+    one.observed.spec.config = [("replication-factor".to_owned(), OptionValue::Integer(3))].into();
+    check_blocked(&mut one, &["replication-factor stays 1"]);
+    assert_eq!(running(&one), 5);
+    assert_eq!(monolith(3).observed.carry.replication_factor, Some(3));
+    let mut few = Cluster::new(&[("w", worker(1, &["all"]))]);
+    few.observed.spec.config = [("replication-factor".to_owned(), OptionValue::Integer(3))].into();
+    check_blocked(&mut few, &["needs 2 units with role ingester"]);
+}
+
+#[test]
+fn unsupported_products_are_blocked_and_nothing_else_happens() {
+    for (product, version, expect) in [
+        ("loki", "3.7", "loki"),
+        ("graphite", "1.0", "graphite"),
+        ("mimir", "9.9", "9.9"),
+        ("mimir", "new", "new"),
+    ] {
+        let mut cluster = Cluster::new(&[("w", worker(1, &["all"]))]);
+        cluster.observed.spec.product = product.to_owned();
+        cluster.observed.spec.version = Some(version.to_owned());
+        check_blocked(&mut cluster, &[expect]);
+        assert!(cluster.units().is_empty());
+    }
+}
+
+#[test]
+fn removing_the_coordinator_stops_and_removes_every_unit() {
+    let mut cluster = scalable();
+    cluster.observed.removing = true;
+    cluster.settle();
+    assert!(cluster.units().is_empty());
+    assert!(cluster.last.as_ref().unwrap().is_gone(&app("mimir"), &app("mimir")));
+}
+
+#[test]
+fn the_first_coordinator_of_a_bucket_has_it() {
+    let (a, b, c) = (app("a"), app("b"), app("c"));
+    let (one, two) = (storage("one"), storage("two"));
+    let claims = [(&b, &one), (&a, &one), (&c, &two)];
+    let refused = contested(claims.map(|(coordinator, storage)| Claim { coordinator, storage }));
+    assert_eq!(refused, [(a, b)].into());
+}
+
+#[test]
+fn a_lost_agent_is_said_and_changes_nothing() {
+    let mut cluster = monolith(2);
+    cluster.unit(&unit("w/1")).connected = false;
+    cluster.plan();
+    let plan = cluster.last.as_ref().unwrap();
+    assert_eq!(plan.workers[&app("w")].unit_statuses[&1].status, WorkloadStatus::Error);
+    assert!(plan.changes(&cluster.observed).assign.keys().all(|name| *name.application() == app("mimir")));
+}
+
+/// A user's edits.
+#[derive(Debug, Clone)]
+enum Edit {
+    Scale(usize, u32),
+    Role(usize, &'static str, bool),
+    Retention(u8),
+    Store(bool),
+    Balancers(u32),
+}
+
+const WORKERS: [&str; 4] = ["b", "m", "r", "w"];
+
+fn edit() -> impl Strategy<Value = Edit> {
+    let role =
+        prop::sample::select(vec!["all", "read", "write", "backend", "querier", "ingester", "flusher"]);
+    prop_oneof![
+        (0..WORKERS.len(), 0..4u32).prop_map(|(w, n)| Edit::Scale(w, n)),
+        (0..WORKERS.len(), role, any::<bool>()).prop_map(|(w, r, on)| Edit::Role(w, r, on)),
+        (1..3u8).prop_map(Edit::Retention),
+        prop::bool::weighted(0.8).prop_map(Edit::Store),
+        (1..3u32).prop_map(Edit::Balancers),
+    ]
+}
+
+fn apply(cluster: &mut Cluster, edit: &Edit) {
+    match edit {
+        Edit::Scale(worker, units) => cluster.worker(WORKERS[*worker]).spec.units = *units,
+        Edit::Role(worker, role, on) => {
+            cluster.worker(WORKERS[*worker]).spec.roles.insert((*role).to_owned(), *on);
+        }
+        Edit::Retention(days) => {
+            let value = OptionValue::Text(format!("{days}d"));
+            cluster.observed.spec.config.insert("retention-period".to_owned(), value);
+        }
+        Edit::Store(ready) => {
+            cluster.observed.object_store =
+                if *ready { ready_store() } else { failed_store(Reason::ObjectStoreUnreachable) };
+        }
+        Edit::Balancers(units) => cluster.observed.spec.units = *units,
+    }
+}
+
+/// Roles of which one member at a time may be away.
+const RINGS: [Role; 3] = [Role::Alertmanager, Role::Ingester, Role::StoreGateway];
+
+fn expand(roles: &RoleSet) -> RoleSet {
+    let version = "2.17".parse().unwrap();
+    muster_products::role_table(muster_model::Product::Mimir, version).unwrap().expand(roles)
+}
+
+/// Checks what one plan newly asks of units that serve.
+fn check_plan(before: &Cluster, after: &Cluster) {
+    let plan = after.last.as_ref().unwrap();
+    let blocked = plan
+        .conditions
+        .iter()
+        .any(|c| c.kind == ConditionType::Coherent && c.status != ConditionStatus::True);
+    let mut hit: Vec<RoleSet> = Vec::new();
+    let mut away: Vec<RoleSet> = Vec::new();
+    for (name, worker) in &before.observed.workers {
+        for (number, unit) in &worker.units {
+            let Some(then) = after.observed.workers[name].units.get(number) else {
+                assert!(unit.has_stopped(), "{name}/{number} was removed before it had stopped");
+                continue;
+            };
+            let changed = match (&unit.assigned, &then.assigned) {
+                (Some(a), Some(b)) => !a.same_process(b),
+                _ => false,
+            };
+            if let (Some(a), Some(b)) = (&unit.assigned, &then.assigned) {
+                assert!(b.epoch >= a.epoch, "epochs never go back");
+                assert!(a == b || b.epoch > a.epoch, "every change has an epoch of its own");
+                let stopped = a.run == Run::Start && b.run == Run::Stop;
+                let spec = &worker.spec;
+                let wanted = *number < spec.units && spec.roles.values().any(|on| *on);
+                assert!(
+                    blocked || !stopped || !wanted,
+                    "{name}/{number} was stopped though nothing asks for it"
+                );
+            }
+            if unit.is_ready() && changed {
+                hit.push(expand(&unit.current_roles()));
+            } else if unit.is_told_to_run() && !unit.is_ready() {
+                away.push(expand(&unit.current_roles()));
+            }
+        }
+    }
+    if blocked {
+        return;
+    }
+    for role in RINGS {
+        let hits = hit.iter().filter(|roles| roles.contains(role)).count();
+        let gone = away.iter().filter(|roles| roles.contains(role)).count();
+        assert!(
+            hits == 0 || hits + gone <= 1,
+            "{hits} members with {role} were taken while {gone} were away"
+        );
+    }
+}
+
+fn final_form(cluster: &Cluster) -> Vec<(UnitName, Option<(RoleSet, Run)>)> {
+    let mut cluster = cluster.clone();
+    let names: Vec<UnitName> = cluster.units();
+    names
+        .into_iter()
+        .map(|name| {
+            let unit = cluster.unit(&name);
+            let told = unit.assigned.as_ref().map(|a| (a.roles.clone(), a.run));
+            (name, told.filter(|(_, run)| *run == Run::Start))
+        })
+        .collect()
+}
+
+fn has_conflict(cluster: &Cluster) -> bool {
+    cluster.last.as_ref().unwrap().findings.iter().any(|f| f.reason == Reason::RoleConflict)
+}
+
+fn start() -> Cluster {
+    Cluster::new(&[
+        ("b", worker(1, &["backend"])),
+        ("m", worker(1, &["all"])),
+        ("r", worker(1, &["read"])),
+        ("w", worker(2, &["write"])),
+    ])
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+
+    /// Whatever users edit and in whatever order agents act: budgets are kept, coherent clusters are not stopped, epochs
+    /// grow, and in the end all is quiet and the same as if the last edit had been the first.
+    #[test]
+    fn any_edits_in_any_schedule(
+        script in prop::collection::vec((edit(), prop::collection::vec(any::<prop::sample::Index>(), 0..24)), 1..10)
+    ) {
+        let mut cluster = start();
+        for (edit, schedule) in &script {
+            apply(&mut cluster, edit);
+            for step in schedule {
+                let before = cluster.clone();
+                cluster.plan();
+                check_plan(&before, &cluster);
+                let units = cluster.units();
+                if !units.is_empty() {
+                    cluster.advance(step.get(&units));
+                }
+            }
+        }
+        cluster.observed.object_store = ready_store();
+        cluster.settle();
+        prop_assert!(!cluster.plan(), "quiet in the end");
+
+        let mut direct = start();
+        for (edit, _) in &script {
+            apply(&mut direct, edit);
+        }
+        direct.observed.object_store = ready_store();
+        direct.observed.carry.replication_factor = cluster.observed.carry.replication_factor;
+        direct.settle();
+        // A worker whose roles are refused keeps the last good ones, and those depend on the path.
+        if !has_conflict(&cluster) && !has_conflict(&direct) {
+            prop_assert_eq!(final_form(&cluster), final_form(&direct));
+        }
+    }
+
+    /// A unit that crashes or loses its agent between any two steps changes nothing of the end.
+    #[test]
+    fn crashes_do_not_change_the_end(steps in prop::collection::vec((any::<prop::sample::Index>(), 0..3u8), 0..60)) {
+        let mut cluster = start();
+        for (index, fault) in &steps {
+            cluster.plan();
+            let units = cluster.units();
+            let name = index.get(&units).clone();
+            match fault {
+                0 => {
+                    if let Some(report) = &mut cluster.unit(&name).report {
+                        (report.ready, report.service) = (false, Service::Starting);
+                    }
+                }
+                1 => {
+                    let unit = cluster.unit(&name);
+                    unit.connected = !unit.connected;
+                }
+                _ => {
+                    cluster.advance(&name);
+                }
+            }
+        }
+        for name in cluster.units() {
+            cluster.unit(&name).connected = true;
+        }
+        cluster.settle();
+        let mut undisturbed = start();
+        undisturbed.settle();
+        prop_assert_eq!(final_form(&cluster), final_form(&undisturbed));
+        prop_assert_eq!(cluster.status(), undisturbed.status());
+    }
+}
