@@ -1,1 +1,19 @@
-//! Not written yet.
+//! All that differs between Tempo, Mimir and Loki: role tables per version line, the shared config and its
+//! placeholders, gateway routes, how a unit leaves, and the charms with their options.
+//!
+//! Pure: no clock, environment, files, network or randomness. Start reading at [`Workload`].
+//!
+//! Not here: when a unit is told to do something (`muster-planner`) and how (`muster-agent`).
+
+pub mod charm;
+pub mod loki;
+pub mod mimir;
+mod overrides;
+pub mod placeholder;
+pub mod tempo;
+mod version;
+mod workload;
+
+pub use overrides::OwnedOverride;
+pub use version::{UnsupportedVersion, check_version, role_table, supported_versions};
+pub use workload::{ConfigInputs, HttpCall, MAX_MESSAGE_LEN, RoleConflict, UnitValues, Workload, workload};

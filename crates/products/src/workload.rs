@@ -1,0 +1,133 @@
+//! What differs between products once they run.
+
+use std::time::Duration;
+
+use muster_model::route::Route;
+use muster_model::{ObjectStorage, Product, Role, RoleSet, Secret, Version};
+use serde_json::{Map, Value};
+
+use crate::charm::Options;
+use crate::placeholder::FillError;
+use crate::{OwnedOverride, mimir};
+
+/// The longest message of [`Workload::check_message`], in bytes.
+pub const MAX_MESSAGE_LEN: usize = 1024;
+
+/// One product as something that can be configured, started and stopped.
+pub trait Workload: Sync {
+    /// The config that all units share: a YAML document with [placeholders](crate::placeholder). Total; equal inputs
+    /// give equal bytes; free of secrets, unit names, counts and addresses. Overrides that touch what Muster owns
+    /// are left out.
+    fn shared_config(&self, inputs: &ConfigInputs<'_>) -> String;
+
+    /// The overrides that touch what Muster owns, each with what to do instead.
+    fn owned_overrides(&self, overrides: &Map<String, Value>) -> Vec<OwnedOverride>;
+
+    /// Why the product cannot keep its objects there, as one line that names the fix. `None`: it can.
+    fn check_storage(&self, storage: &ObjectStorage) -> Option<String>;
+
+    /// Fills the placeholders of a shared config for one unit. The result holds the S3 credentials.
+    fn unit_config(&self, document: &str, values: &UnitValues) -> Result<String, FillError>;
+
+    /// The roles to run on a unit whose worker declares `declared`. `scheduler_elsewhere`: another unit runs a
+    /// query-scheduler. Roles that the product does not know are left out; no role gives no role.
+    fn assign_roles(&self, declared: &RoleSet, scheduler_elsewhere: bool) -> Result<RoleSet, RoleConflict>;
+
+    /// The arguments of the binary that run `roles` with the config file at `config`.
+    fn arguments(&self, roles: &RoleSet, config: &str) -> Vec<String>;
+
+    /// The arguments of the same binary that check the config file offline: exit code 0 if it is good, else the
+    /// reason on stderr. Opens no socket and touches no other file.
+    fn check_arguments(&self, roles: &RoleSet, config: &str) -> Vec<String>;
+
+    /// The binary's own complaint out of the stderr of a failed check: one line of at most
+    /// [`MAX_MESSAGE_LEN`] bytes without control characters.
+    fn check_message(&self, stderr: &str) -> String;
+
+    /// Which path of the load balancer goes to which role, most specific first. No admin path.
+    fn routes(&self) -> &'static [Route];
+
+    /// The path that answers 200 once the unit can serve.
+    fn ready_path(&self) -> &'static str;
+
+    /// Whether only one unit of this role may be away at a time, lest replicas are missing.
+    fn in_ring(&self, role: Role) -> bool;
+
+    /// Whether a unit of this role holds acknowledged data that is not yet in the object store.
+    fn holds_data(&self, role: Role) -> bool;
+
+    /// The calls to the unit's HTTP port before the SIGTERM of a unit that leaves for good: with them it uploads
+    /// what it holds and leaves its rings.
+    fn leave_calls(&self, roles: &RoleSet) -> &'static [HttpCall];
+
+    /// How long SIGTERM may take before SIGKILL: the flush budget of the slowest role.
+    fn kill_delay(&self, roles: &RoleSet) -> Duration;
+}
+
+/// What differs between products once they run. `None`: this build knows the product's roles but cannot run it yet.
+#[must_use]
+pub fn workload(product: Product) -> Option<&'static dyn Workload> {
+    match product {
+        Product::Mimir => Some(&mimir::Mimir),
+        Product::Tempo | Product::Loki => None,
+    }
+}
+
+/// All that the shared config is made from.
+#[derive(Debug, Clone, Copy)]
+pub struct ConfigInputs<'a> {
+    /// Tells this cluster's gossip from others'. Unique per coordinator and model.
+    pub cluster_id: &'a str,
+    /// The product's version line.
+    pub version: Version,
+    /// Where the objects go. Its credentials do not get into the config.
+    pub storage: &'a ObjectStorage,
+    /// The coordinator charm's options, validated.
+    pub options: &'a Options,
+    /// How many units hold each piece of data; 1 or more. The option of that name is not read: its 0 stands for a
+    /// choice that the planner makes.
+    pub replication_factor: u8,
+    /// Merged into the document: maps deeply, lists and scalars replaced, null removes.
+    pub overrides: Option<&'a Map<String, Value>>,
+}
+
+/// What only the unit knows: fills the placeholders.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnitValues {
+    /// The address that it listens on and that others reach it at, without a port.
+    pub address: String,
+    /// Its name in rings: unique and the same after a restart.
+    pub id: String,
+    /// The directory for its data, which exists and is writable. Absolute.
+    pub data_directory: String,
+    /// Gossip seeds, `host:port`.
+    pub seeds: Vec<String>,
+    /// Its roles, as [`Workload::assign_roles`] gave them.
+    pub roles: RoleSet,
+    /// The S3 access key.
+    pub access_key: Secret,
+    /// The S3 secret key.
+    pub secret_key: Secret,
+    /// A file with the authorities that sign the S3 endpoint's certificate; there if and only if the S3 relation
+    /// has a chain.
+    pub ca_file: Option<String>,
+}
+
+/// One HTTP request without a body. Any 2xx status is success.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HttpCall {
+    /// The method.
+    pub method: &'static str,
+    /// The path.
+    pub path: &'static str,
+}
+
+/// One process cannot run these roles together.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RoleConflict {
+    /// Mimir panics, and no other unit runs a query-scheduler that would make this one's superfluous.
+    #[error(
+        "querier and query-scheduler cannot share a unit, and no other unit runs a query-scheduler: set role-all=true, or give query-scheduler (part of backend) to another worker"
+    )]
+    SchedulerBesideQuerier,
+}
