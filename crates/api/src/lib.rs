@@ -3,11 +3,14 @@
 //! The same documents describe a model on Kubernetes and on one machine. Types only: no client. Unknown fields are
 //! refused when a document is read for one machine; on Kubernetes the API server prunes or refuses them.
 
+// Each printer column is an attribute with the same keys, which clippy takes for a mistake.
+#[allow(clippy::duplicated_attributes)]
 mod coordinator;
 mod document;
 mod model_status;
 mod status;
 mod unit;
+#[allow(clippy::duplicated_attributes)]
 mod worker;
 
 pub use coordinator::{

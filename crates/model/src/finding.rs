@@ -42,6 +42,8 @@ reasons! {
     ObjectStoreUnknown,
     /// Another coordinator already uses the same bucket and path.
     BucketTaken,
+    /// Several documents of a model have the same name.
+    NameTaken,
     /// The TLS Secret is absent or does not hold a usable certificate and key.
     TlsInvalid,
     /// Required roles are not covered by any unit.

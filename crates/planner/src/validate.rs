@@ -6,7 +6,7 @@ use muster_model::{AppName, Finding, Product, Reason, Role, RoleSet, RoleTable, 
 use muster_products::Workload;
 use muster_products::charm::{self, Options};
 
-use crate::observed::{Observed, ObservedWorker};
+use crate::observed::{ObjectStore, Observed, ObservedWorker};
 
 /// The product as this build knows it.
 pub(crate) struct Line {
@@ -47,6 +47,7 @@ pub(crate) fn line(observed: &Observed, findings: &mut Vec<Finding>) -> Option<L
         None => *muster_products::supported_versions(product).first()?,
     };
     let table = muster_products::role_table(product, version).map_err(|e| refuse(format!("{e}"))).ok()?;
+    muster_products::check_version(product, version).map_err(|e| refuse(format!("{e}"))).ok()?;
     let Some(workload) = muster_products::workload(product) else {
         refuse(format!("{product} cannot be run by this build yet; use a mimir coordinator"));
         return None;
@@ -71,6 +72,16 @@ pub(crate) fn options(observed: &Observed, line: &Line, findings: &mut Vec<Findi
             WorkloadStatus::Blocked,
             reason,
             format!("{}; fix it: muster config {} {}=…", problem.message, observed.name, problem.option),
+        ));
+    }
+    if let ObjectStore::Related { storage, .. } = &observed.object_store
+        && let Some(problem) = line.workload.check_storage(storage)
+    {
+        findings.push(Finding::application(
+            &observed.name,
+            WorkloadStatus::Blocked,
+            Reason::ObjectStoreInvalid,
+            problem,
         ));
     }
     for owned in observed.spec.overrides.iter().flat_map(|o| line.workload.owned_overrides(o)) {

@@ -1,12 +1,10 @@
 //! What plans decide, in a simulated cluster.
 
-mod cluster;
-
-use cluster::{Cluster, app, failed_store, ready_store, storage, worker};
 use muster_api::{ConditionStatus, ConditionType, OnIncoherent, OptionValue};
 use muster_model::{Reason, Revision, Role, RoleSet, UnitName, WorkloadStatus};
 use muster_planner::{Claim, ObjectStore, contested};
 use muster_relation::{Run, Service};
+use muster_testkit::cluster::{Cluster, app, failed_store, ready_store, storage, worker};
 use proptest::prelude::*;
 
 fn unit(name: &str) -> UnitName {

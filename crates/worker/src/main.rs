@@ -1,2 +1,23 @@
-//! Not written yet.
-fn main() {}
+//! `worker`: the agent of one unit of a worker application. See `muster-agent`.
+
+mod args;
+mod install;
+
+use clap::Parser;
+use muster_agent::workload::Product;
+
+use crate::args::{Arguments, Command};
+
+fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    muster_telemetry::init(arguments.log_format);
+    match arguments.command {
+        Command::Run { unit, binary } => muster_agent::run(unit.settings(), Product { binary })?,
+        Command::RunCommand { unit, port, ready_path, kill_delay, argv } => {
+            let command = args::command(argv, args::readiness(port, ready_path), kill_delay);
+            muster_agent::run(unit.settings(), command)?;
+        }
+        Command::Install { path } => install::install(&path)?,
+    }
+    Ok(())
+}

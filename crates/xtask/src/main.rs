@@ -1,2 +1,51 @@
-//! Not written yet.
-fn main() {}
+//! Chores of this repository: `cargo xtask --help`.
+
+mod demo;
+mod run;
+mod servers;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Chores of this repository.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Build or install the real servers that tests and the demo run, where they are missing.
+    Servers {
+        /// Which; all of them if none is named.
+        #[arg(value_enum)]
+        names: Vec<servers::Name>,
+    },
+    /// Check the rules of this repository that neither rustc nor clippy know.
+    Tidy,
+    /// Play the main job on real servers and print what was measured.
+    Demo,
+    /// Run everything that must pass: format, lints, tidy, all tests.
+    Test,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().task {
+        Task::Servers { names } => servers::provide(&names),
+        Task::Tidy => tidy::run(),
+        Task::Demo => demo::run(),
+        Task::Test => test::run(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            anstream::eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,4 +1,4 @@
-//! A simulated cluster: units that take up their assignments one step at a time, when the test lets them.
+//! A simulated cluster for the planner: units that take up their assignments one step at a time, when the test lets them.
 
 use std::collections::BTreeMap;
 
@@ -10,33 +10,50 @@ use muster_planner::{
 };
 use muster_relation::{Applied, Check, Exit, Report, Run, Service};
 
-pub(crate) fn app(name: &str) -> AppName {
-    AppName::new(name).unwrap()
+/// An application name.
+///
+/// # Panics
+/// It is none.
+#[must_use]
+pub fn app(name: &str) -> AppName {
+    AppName::new(name).expect("the test names what is there")
 }
 
-pub(crate) fn storage(bucket: &str) -> ObjectStorage {
+/// An S3 relation to that bucket.
+///
+/// # Panics
+/// The bucket's name is not usable.
+#[must_use]
+pub fn storage(bucket: &str) -> ObjectStorage {
     let pairs = [
         ("endpoint", "http://127.0.0.1:9000"),
         ("bucket", bucket),
         ("access-key", "AK"),
         ("secret-key", "SK"),
     ];
-    ObjectStorage::from_secret(&pairs.map(|(k, v)| (k.to_owned(), Secret::new(v))).into()).unwrap()
+    ObjectStorage::from_secret(&pairs.map(|(k, v)| (k.to_owned(), Secret::new(v))).into())
+        .expect("the test names what is there")
 }
 
-pub(crate) fn ready_store() -> ObjectStore {
+/// An object store that answers.
+#[must_use]
+pub fn ready_store() -> ObjectStore {
     ObjectStore::Related {
         storage: Box::new(storage("mimir")),
         probe: Probe::Ready { at: Timestamp::UNIX_EPOCH },
     }
 }
 
-pub(crate) fn failed_store(reason: Reason) -> ObjectStore {
+/// An object store whose probe failed.
+#[must_use]
+pub fn failed_store(reason: Reason) -> ObjectStore {
     let probe = Probe::Failed { at: Timestamp::UNIX_EPOCH, reason, message: "the store says no".to_owned() };
     ObjectStore::Related { storage: Box::new(storage("mimir")), probe }
 }
 
-pub(crate) fn worker(units: u32, roles: &[&str]) -> WorkerSpec {
+/// A worker of coordinator `mimir` with these roles switched on.
+#[must_use]
+pub fn worker(units: u32, roles: &[&str]) -> WorkerSpec {
     WorkerSpec {
         product: None,
         coordinator: Some("mimir".to_owned()),
@@ -48,18 +65,22 @@ pub(crate) fn worker(units: u32, roles: &[&str]) -> WorkerSpec {
 
 /// A coordinator `mimir` with its workers, and what their agents do.
 #[derive(Clone)]
-pub(crate) struct Cluster {
-    pub(crate) observed: Observed,
-    pub(crate) last: Option<Plan>,
+pub struct Cluster {
+    /// What the planner is shown.
+    pub observed: Observed,
+    /// The last plan.
+    pub last: Option<Plan>,
     /// Revisions that every unit's binary refuses.
-    pub(crate) refused: Vec<Revision>,
+    pub refused: Vec<Revision>,
     /// Units whose process ends at once.
-    pub(crate) broken: Vec<UnitName>,
+    pub broken: Vec<UnitName>,
     next_address: u8,
 }
 
 impl Cluster {
-    pub(crate) fn new(workers: &[(&str, WorkerSpec)]) -> Self {
+    /// A cluster with these workers, nothing of it started.
+    #[must_use]
+    pub fn new(workers: &[(&str, WorkerSpec)]) -> Self {
         let spec = CoordinatorSpec {
             product: "mimir".to_owned(),
             version: Some("2.17".to_owned()),
@@ -94,25 +115,44 @@ impl Cluster {
         cluster
     }
 
-    pub(crate) fn deploy(&mut self, name: &str, spec: WorkerSpec) {
+    /// Adds a worker.
+    ///
+    /// # Panics
+    /// The name is none.
+    pub fn deploy(&mut self, name: &str, spec: WorkerSpec) {
         let worker = ObservedWorker { spec, removing: false, units: BTreeMap::new() };
         self.observed.workers.insert(app(name), worker);
     }
 
-    pub(crate) fn worker(&mut self, name: &str) -> &mut ObservedWorker {
-        self.observed.workers.get_mut(&app(name)).unwrap()
+    /// A worker that is there.
+    ///
+    /// # Panics
+    /// It is not.
+    pub fn worker(&mut self, name: &str) -> &mut ObservedWorker {
+        self.observed.workers.get_mut(&app(name)).expect("the test names what is there")
     }
 
-    pub(crate) fn unit(&mut self, name: &UnitName) -> &mut ObservedUnit {
+    /// A unit that is there.
+    ///
+    /// # Panics
+    /// It is not.
+    pub fn unit(&mut self, name: &UnitName) -> &mut ObservedUnit {
         let units = if *name.application() == self.observed.name {
             &mut self.observed.balancers
         } else {
-            &mut self.observed.workers.get_mut(name.application()).unwrap().units
+            &mut self
+                .observed
+                .workers
+                .get_mut(name.application())
+                .expect("the test names what is there")
+                .units
         };
-        units.get_mut(&name.number()).unwrap()
+        units.get_mut(&name.number()).expect("the test names what is there")
     }
 
-    pub(crate) fn units(&self) -> Vec<UnitName> {
+    /// Every unit that is there.
+    #[must_use]
+    pub fn units(&self) -> Vec<UnitName> {
         let balancers = self.observed.balancers.keys().map(|n| self.observed.name.unit(*n));
         let workers =
             self.observed.workers.iter().flat_map(|(name, w)| w.units.keys().map(|n| name.unit(*n)));
@@ -120,7 +160,7 @@ impl Cluster {
     }
 
     /// Plans and carries out what the substrate does at once. Says whether anything was to be done.
-    pub(crate) fn plan(&mut self) -> bool {
+    pub fn plan(&mut self) -> bool {
         let plan = plan(&self.observed, Timestamp::UNIX_EPOCH);
         let changes = plan.changes(&self.observed);
         for unit in &changes.remove {
@@ -150,12 +190,12 @@ impl Cluster {
     }
 
     /// One unit's agent does one step. Says whether there was one to do.
-    pub(crate) fn advance(&mut self, name: &UnitName) -> bool {
+    pub fn advance(&mut self, name: &UnitName) -> bool {
         let (refused, broken) = (self.refused.clone(), self.broken.contains(name));
         let unit = self.unit(name);
         let mut report = unit.report.clone().unwrap_or_else(|| Report {
             instance: name.to_string(),
-            address: unit.address.clone().unwrap(),
+            address: unit.address.clone().expect("the test names what is there"),
             agent_version: "0".to_owned(),
             epoch: 0,
             applied: None,
@@ -203,7 +243,10 @@ impl Cluster {
     }
 
     /// Lets everything happen until nothing does.
-    pub(crate) fn settle(&mut self) {
+    ///
+    /// # Panics
+    /// It never comes to rest.
+    pub fn settle(&mut self) {
         for _ in 0..2000 {
             let mut busy = self.plan();
             for unit in self.units() {
@@ -216,7 +259,12 @@ impl Cluster {
         panic!("the cluster does not come to rest: {:#?}", self.last.as_ref().map(|p| &p.status));
     }
 
-    pub(crate) fn status(&self) -> String {
-        self.last.as_ref().unwrap().status.to_string()
+    /// The coordinator's status in the last plan.
+    ///
+    /// # Panics
+    /// There is none yet.
+    #[must_use]
+    pub fn status(&self) -> String {
+        self.last.as_ref().expect("the test names what is there").status.to_string()
     }
 }

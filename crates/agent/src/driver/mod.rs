@@ -1,0 +1,313 @@
+//! Carries out what the machine decides: processes, files, probes, calls.
+
+mod check;
+pub(crate) mod children;
+pub(crate) mod files;
+mod http;
+pub(crate) mod orphan;
+mod output;
+mod probe;
+mod reload;
+pub(crate) mod sink;
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use muster_model::Revision;
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use self::orphan::ProcessRecord;
+use self::output::Tail;
+use self::sink::Sink;
+use crate::Settings;
+use crate::machine::backoff::Jitter;
+use crate::machine::{Event, Order, Outcome, ProcessNumber, StopSignal};
+use crate::state::State;
+use crate::workload::{Call, Launch, Workload};
+
+/// How long output is read after the end of the process that wrote it: a descendant may hold the pipe for ever.
+const DRAIN_OUTPUT: Duration = Duration::from_millis(200);
+/// How long one call of a leaving unit may take.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A jitter that nobody can foresee.
+pub(crate) fn jitter() -> Jitter {
+    // The standard library's hash keys are random, which spares a crate.
+    Jitter::new(RandomState::new().build_hasher().finish())
+}
+
+/// Why a program could not be started, in one line that says what to do.
+fn start_error(program: &Path, error: &io::Error) -> String {
+    let program = program.display();
+    match error.kind() {
+        io::ErrorKind::NotFound => format!("{program} is not there; install it or give another path"),
+        io::ErrorKind::PermissionDenied => format!("{program} may not be executed; make it executable"),
+        _ => format!("failed to start {program}: {error}"),
+    }
+}
+
+/// The effects of one agent.
+#[derive(Debug)]
+pub(crate) struct Driver {
+    settings: Arc<Settings>,
+    workload: Arc<dyn Workload>,
+    events: UnboundedSender<Event>,
+    state: State,
+    sink: Sink,
+    running: Option<Running>,
+    /// The order whose files are in the directory for checks.
+    staged: Option<Arc<Order>>,
+}
+
+/// The process that is alive, or was until a moment ago.
+#[derive(Debug)]
+struct Running {
+    process: ProcessNumber,
+    kind: Kind,
+    /// Tasks that end with the process.
+    tasks: Vec<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+enum Kind {
+    /// Started by this agent.
+    Child { pid: Pid, revision: Revision },
+    /// Left by a former agent.
+    Orphan(ProcessRecord),
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}
+
+impl Driver {
+    pub(crate) fn new(
+        settings: Arc<Settings>,
+        workload: Arc<dyn Workload>,
+        events: UnboundedSender<Event>,
+        state: State,
+        sink: Sink,
+    ) -> Self {
+        Self { settings, workload, events, state, sink, running: None, staged: None }
+    }
+
+    /// Waits until the log is written.
+    pub(crate) fn finish(self) {
+        self.sink.finish();
+    }
+
+    /// What a process is started from.
+    fn live(&self) -> PathBuf {
+        self.settings.run_directory.join("live")
+    }
+
+    /// Where a config is checked.
+    fn next(&self) -> PathBuf {
+        self.settings.run_directory.join("next")
+    }
+
+    fn launch(&self, order: &Order, directory: &Path) -> Result<Launch, String> {
+        let launch = self.workload.launch(&self.settings, &order.assignment, &order.cluster, directory);
+        let mut launch = launch.map_err(|error| error.to_string())?;
+        // The process gets a working directory of its own; a bare name is still looked up in PATH.
+        if launch.program.components().count() > 1
+            && let Ok(program) = std::path::absolute(&launch.program)
+        {
+            launch.program = program;
+        }
+        Ok(launch)
+    }
+
+    /// Takes over a process that a former agent left, as number 0.
+    pub(crate) fn watch_orphan(&mut self, record: ProcessRecord) {
+        let (events, orphan) = (self.events.clone(), record.clone());
+        let task = tokio::spawn(async move {
+            orphan.ended().await;
+            let cause = "left by a former agent".to_owned();
+            let _ = events.send(Event::Exited { process: 0, cause, lines: Vec::new(), jitter: jitter() });
+        });
+        self.running = Some(Running { process: 0, kind: Kind::Orphan(record), tasks: vec![task] });
+    }
+
+    /// Checks an order's config. What is wrong with the order itself counts as a refusal.
+    pub(crate) fn check(&mut self, order: Arc<Order>) {
+        let directory = self.next();
+        let launch = self.launch(&order, &directory);
+        self.staged = launch.is_ok().then(|| Arc::clone(&order));
+        let (events, workload) = (self.events.clone(), Arc::clone(&self.workload));
+        tokio::spawn(async move {
+            let outcome = match launch {
+                Err(message) => Outcome::Rejected(message),
+                Ok(launch) => {
+                    let message = |stderr: &str| workload.check_message(&order.cluster, stderr);
+                    check::check(&launch, &directory, message).await
+                }
+            };
+            let _ = events.send(Event::Checked(outcome, jitter()));
+        });
+    }
+
+    /// Puts an order's files in place: those that were checked, where there are some.
+    fn install(&mut self, order: &Arc<Order>) -> Result<Launch, String> {
+        let directory = self.live();
+        let launch = self.launch(order, &directory)?;
+        let staged = self.staged.take().is_some_and(|staged| staged.same_process(order));
+        let installed = if staged {
+            files::adopt(&launch, &self.next(), &directory)
+        } else {
+            files::write(&launch, &directory)
+        };
+        installed.map_err(|error| error.to_string())?;
+        Ok(launch)
+    }
+
+    /// Starts a process.
+    pub(crate) fn spawn(&mut self, process: ProcessNumber, order: &Arc<Order>) -> Event {
+        match self.try_spawn(process, order) {
+            Ok(()) => Event::Spawned(process),
+            Err(cause) => {
+                tracing::warn!(cause, "the workload could not be started");
+                Event::SpawnFailed { process, cause, jitter: jitter() }
+            }
+        }
+    }
+
+    fn try_spawn(&mut self, process: ProcessNumber, order: &Arc<Order>) -> Result<(), String> {
+        let launch = self.install(order)?;
+        let mut command = Command::new(&launch.program);
+        command.args(&launch.arguments).current_dir(self.live());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut started = children::start(&mut command).map_err(|error| start_error(&launch.program, &error))?;
+        let pid = started.pid;
+        let revision = &order.assignment.revision;
+        tracing::info!(pid = pid.as_raw(), %revision, roles = %order.assignment.roles, "workload started");
+        let record = ProcessRecord::of(pid, order.manners.kill_delay, order.manners.stop_signal);
+        if let Err(error) = self.state.save_process(record.as_ref()) {
+            // Only an agent that is killed and started again would miss it.
+            tracing::warn!(%error, "the workload's process id is not on disk");
+        }
+        let tail = Tail::default();
+        let stdout = started.child.stdout.take().map(OwnedFd::from);
+        let stderr = started.child.stderr.take().map(OwnedFd::from);
+        let readers: Vec<_> = stdout
+            .into_iter()
+            .chain(stderr)
+            .map(|pipe| tokio::spawn(output::forward(pipe, self.sink.writer(), tail.clone())))
+            .collect();
+        let events = self.events.clone();
+        tokio::spawn(async move {
+            let ending = started.ended.await;
+            children::kill_strangers().await;
+            for mut reader in readers {
+                if timeout(DRAIN_OUTPUT, &mut reader).await.is_err() {
+                    reader.abort();
+                }
+            }
+            let cause = ending.map_or_else(|_| "lost".to_owned(), |ending| ending.to_string());
+            let _ = events.send(Event::Exited { process, cause, lines: tail.lines(), jitter: jitter() });
+        });
+        let watch = probe::watch(process, launch.probe, self.settings.address, self.events.clone());
+        let kind = Kind::Child { pid, revision: revision.clone() };
+        self.running = Some(Running { process, kind, tasks: vec![tokio::spawn(watch)] });
+        Ok(())
+    }
+
+    /// Forgets a process that has ended.
+    pub(crate) fn ended(&mut self, process: ProcessNumber) {
+        if self.running.as_ref().is_some_and(|running| running.process == process) {
+            self.running = None;
+            if let Err(error) = self.state.save_process(None) {
+                tracing::warn!(%error, "a process that has ended is still on disk");
+            }
+        }
+    }
+
+    fn running(&mut self, process: ProcessNumber) -> Option<&mut Running> {
+        self.running.as_mut().filter(|running| running.process == process)
+    }
+
+    /// Asks a process to end.
+    pub(crate) fn stop(&mut self, process: ProcessNumber, signal: StopSignal) {
+        let signal = match signal {
+            StopSignal::Terminate => Signal::SIGTERM,
+            StopSignal::Quit => Signal::SIGQUIT,
+        };
+        self.signal(process, signal);
+    }
+
+    /// Kills a process.
+    pub(crate) fn kill(&mut self, process: ProcessNumber) {
+        self.signal(process, Signal::SIGKILL);
+    }
+
+    fn signal(&mut self, process: ProcessNumber, signal: Signal) {
+        let Some(running) = self.running(process) else { return };
+        tracing::info!(%signal, "signal to the workload");
+        match &running.kind {
+            Kind::Child { pid, .. } => {
+                children::signal_group(*pid, signal);
+            }
+            Kind::Orphan(record) => record.signal(signal),
+        }
+    }
+
+    /// Makes the calls of a unit that leaves for good.
+    pub(crate) fn leave(&mut self, process: ProcessNumber, order: &Order) {
+        let launch = self.launch(order, &self.live());
+        let (events, address) = (self.events.clone(), self.settings.address);
+        let task = tokio::spawn(async move {
+            let result = match launch {
+                Ok(launch) => call_all(&launch.leave_calls, address).await,
+                Err(message) => Err(message),
+            };
+            let _ = events.send(Event::Left(process, result));
+        });
+        if let Some(running) = self.running(process) {
+            running.tasks.push(task);
+        }
+    }
+
+    /// Has a running process take over a new config.
+    pub(crate) fn reload(&mut self, process: ProcessNumber, order: &Arc<Order>) {
+        let new = order.assignment.revision.clone();
+        let installed = self.install(order);
+        let (events, address, prefix) = (self.events.clone(), self.settings.address, self.live());
+        let Some(running) = self.running(process) else { return };
+        let Kind::Child { pid, revision } = &mut running.kind else { return };
+        let (master, old) = (*pid, std::mem::replace(revision, new.clone()));
+        running.tasks.push(tokio::spawn(async move {
+            let result = match installed {
+                Ok(_) => reload::reload(&prefix, master, address, &old, &new).await,
+                Err(message) => Err(message),
+            };
+            let _ = events.send(Event::Reloaded(process, result));
+        }));
+        running.tasks.retain(|task| !task.is_finished());
+    }
+}
+
+async fn call_all(calls: &[Call], address: std::net::IpAddr) -> Result<(), String> {
+    for call in calls {
+        let to = SocketAddr::new(address, call.port);
+        let answer = http::request(to, &call.method, &call.path, CALL_TIMEOUT).await;
+        let problem = match answer {
+            Ok((status, _)) if status.is_success() => continue,
+            Ok((status, _)) => status.to_string(),
+            Err(error) => error.to_string(),
+        };
+        return Err(format!("the unit stops without {} {}: {problem}", call.method, call.path));
+    }
+    Ok(())
+}

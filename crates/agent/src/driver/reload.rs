@@ -1,0 +1,81 @@
+//! Has a running nginx take over a new document, so that no request of a keep-alive client fails.
+//! The steps and why they are so: `muster_nginx`, section "Reload".
+
+use std::fs;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use muster_model::Revision;
+use muster_nginx::{
+    CONNECTIONS_PATH, Connections, DRAIN_DEADLINE_MS, READY_PATH, SETTLE_MS, SHUTDOWN_TIMEOUT_SECONDS, STATUS_PORT, ready_body,
+    waiting_connections,
+};
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+use tokio::time::{Instant, sleep};
+
+use super::{children, files, http};
+use crate::workload::Link;
+
+/// How long the new generation may take to answer.
+const TIMEOUT: Duration = Duration::from_secs(10);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Reloads the nginx whose master is `master` and whose files in `prefix` are already the new ones.
+pub(crate) async fn reload(
+    prefix: &Path,
+    master: Pid,
+    address: IpAddr,
+    old: &Revision,
+    new: &Revision,
+) -> Result<(), String> {
+    let status = SocketAddr::new(address, STATUS_PORT);
+    let close = Link { name: muster_nginx::files::connections(old), target: Connections::Close.target() };
+    files::link(prefix, &close).map_err(|error| error.to_string())?;
+    let drained = Instant::now() + Duration::from_millis(DRAIN_DEADLINE_MS);
+    while Instant::now() < drained {
+        let counts = http::request(status, "GET", CONNECTIONS_PATH, REQUEST_TIMEOUT).await;
+        if counts.is_ok_and(|(_, body)| waiting_connections(&String::from_utf8_lossy(&body)) == Some(0)) {
+            break;
+        }
+        sleep(PAUSE).await;
+    }
+    if !children::signal(master, Signal::SIGHUP) {
+        return Err("nginx ended before it could be reloaded".to_owned());
+    }
+    let expected = ready_body(new);
+    let deadline = Instant::now() + TIMEOUT;
+    let settle = Duration::from_millis(SETTLE_MS);
+    // Since when the new generation alone has answered.
+    let mut alone: Option<Instant> = None;
+    while Instant::now() < deadline {
+        let answer = http::request(status, "GET", READY_PATH, REQUEST_TIMEOUT).await;
+        if answer.is_ok_and(|(_, body)| body == expected) {
+            if alone.get_or_insert_with(Instant::now).elapsed() >= settle {
+                forget_links(prefix, [old, new]);
+                return Ok(());
+            }
+        } else {
+            alone = None;
+        }
+        sleep(PAUSE).await;
+    }
+    Err(format!("nginx did not take over revision {new} within {} s", TIMEOUT.as_secs()))
+}
+
+/// Removes the links of generations whose last workers must have ended by now.
+fn forget_links(prefix: &Path, live: [&Revision; 2]) {
+    let live = live.map(|revision| prefix.join(muster_nginx::files::connections(revision)));
+    let Some(directory) = live[0].parent() else { return };
+    let age = Duration::from_secs(2 * u64::from(SHUTDOWN_TIMEOUT_SECONDS));
+    let Some(before) = SystemTime::now().checked_sub(age) else { return };
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        let stale = fs::symlink_metadata(entry.path())
+            .is_ok_and(|m| m.is_symlink() && m.modified().is_ok_and(|at| at < before));
+        if stale && !live.contains(&entry.path()) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! What happens to a machine and what it wants done.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::backoff::Jitter;
+use super::order::{Order, StopSignal};
+
+/// Names one process that a machine asked for. Never used twice by one machine; 0 is a process that a former agent left.
+pub type ProcessNumber = u64;
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// A process that a former agent started is still alive. Only before anything else.
+    Found {
+        /// How long it may take to end.
+        kill_delay: Duration,
+        /// The signal that asks it to end.
+        stop_signal: StopSignal,
+    },
+    /// The last order that a former agent accepted.
+    Restored(Arc<Order>),
+    /// The coordinator sent an assignment.
+    Assigned(Arc<Order>),
+    /// A check that [`Action::Check`] asked for is done.
+    Checked(Outcome, Jitter),
+    /// A process that [`Action::Spawn`] asked for is there.
+    Spawned(ProcessNumber),
+    /// It could not be started.
+    SpawnFailed {
+        /// Which.
+        process: ProcessNumber,
+        /// Why, in one line.
+        cause: String,
+        /// For the wait before the next try.
+        jitter: Jitter,
+    },
+    /// A process and everything that it left behind has ended.
+    Exited {
+        /// Which.
+        process: ProcessNumber,
+        /// How.
+        cause: String,
+        /// What it wrote last, oldest first.
+        lines: Vec<String>,
+        /// For the wait before the next start.
+        jitter: Jitter,
+    },
+    /// A process became ready, or stopped being so.
+    Ready(ProcessNumber, bool),
+    /// The calls that [`Action::Leave`] asked for are done, or could not be done for the reason given.
+    Left(ProcessNumber, Result<(), String>),
+    /// The reload that [`Action::Reload`] asked for is done, or failed for the reason given.
+    Reloaded(ProcessNumber, Result<(), String>),
+    /// The time of [`Machine::deadline`](super::Machine::deadline) has come.
+    Timer,
+    /// The agent itself is to end. The unit does not leave: it comes back with its disk.
+    Shutdown,
+}
+
+/// The result of an offline check.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The binary takes the config.
+    Accepted,
+    /// The binary refuses it, with this message.
+    Rejected(String),
+    /// Nobody knows: the check itself could not be carried out.
+    Failed(String),
+}
+
+/// Something to do. Actions are carried out in the order in which they come.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    /// Check a config while what runs keeps running. Answered by [`Event::Checked`].
+    Check(Arc<Order>),
+    /// Remember the order on disk.
+    Keep(Arc<Order>),
+    /// Start a process. Answered by [`Event::Spawned`] or [`Event::SpawnFailed`], later by [`Event::Exited`].
+    Spawn(ProcessNumber, Arc<Order>),
+    /// Make the calls of a unit that leaves for good. Answered by [`Event::Left`].
+    Leave(ProcessNumber, Arc<Order>),
+    /// Ask a process and its group to end.
+    Stop(ProcessNumber, StopSignal),
+    /// Kill a process and its group.
+    Kill(ProcessNumber),
+    /// Have a running process take over a new config. Answered by [`Event::Reloaded`].
+    Reload(ProcessNumber, Arc<Order>),
+    /// Everything has ended; the agent can too.
+    Exit,
+}

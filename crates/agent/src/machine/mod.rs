@@ -1,0 +1,529 @@
+//! The agent's decisions, as a pure machine: an event and the time go in, actions come out.
+//!
+//! ```text
+//!            Spawn            1 s                     stop wanted
+//!  idle ──► spawning ──► starting ──► running ──► [leaving] ──► terminating ──► killing ──► idle
+//!   ▲          │             │           │         calls only      signal,      after the
+//!   │          └─────────────┴───────────┤         for good        once         kill delay
+//!   └──── timer, new order ─── back-off ◄┘ ended by itself
+//! ```
+//!
+//! States and numbers are those of Pebble's service machine: a start is okay after a second, waits before another start
+//! double from 0.5 s to 30 s, and are forgotten once the process has lived for as long as the longest wait.
+//! The machine is level-triggered: after every event it compares what is with what should be and takes the next step.
+
+pub mod backoff;
+mod event;
+mod order;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use muster_relation::{Applied, Check, Exit, Run, Service};
+
+use self::backoff::{Backoff, Jitter};
+pub use self::event::{Action, Event, Outcome, ProcessNumber};
+pub use self::order::{Manners, Order, StopSignal};
+
+/// How long a process must live for its start to count as okay. Pebble's number.
+pub const OKAY_DELAY: Duration = Duration::from_secs(1);
+/// How long a process must live until earlier failures are forgotten.
+pub const CALM_DELAY: Duration = backoff::LIMIT;
+/// How long the calls of a leaving unit may take together.
+pub const LEAVE_DELAY: Duration = Duration::from_secs(15);
+/// How long a killed process may take to end before the report says so. Pebble's number.
+pub const FAIL_DELAY: Duration = Duration::from_secs(5);
+
+/// The state of one unit's service. `now` is the time since any fixed moment, and never goes back.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Machine {
+    /// The order of the highest epoch seen.
+    wanted: Option<Arc<Order>>,
+    /// The order that runs or is to run: the last one whose check passed. None while the service is to be stopped.
+    accepted: Option<Arc<Order>>,
+    /// The order whose check is under way.
+    checking: Option<Arc<Order>>,
+    /// The epoch whose config was refused.
+    rejected: Option<u64>,
+    /// When a check that could not be carried out is tried again.
+    check_again: Option<Duration>,
+    phase: Phase,
+    shutdown: bool,
+    exited: bool,
+    started: bool,
+    next_process: ProcessNumber,
+    start_backoff: Backoff,
+    check_backoff: Backoff,
+    check: Option<Check>,
+    last_exit: Option<Exit>,
+    restarts: u32,
+    problem: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Phase {
+    Idle,
+    Spawning { process: ProcessNumber, order: Arc<Order> },
+    Alive(Alive),
+    /// The leave calls are under way.
+    Leaving { process: ProcessNumber, order: Arc<Order>, until: Duration },
+    /// The stop signal was sent.
+    Terminating { process: ProcessNumber, until: Duration },
+    /// SIGKILL was sent.
+    Killing { process: ProcessNumber, until: Duration },
+    /// Ended by itself, or could not be started.
+    Backoff { order: Arc<Order>, until: Duration },
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct Alive {
+    process: ProcessNumber,
+    order: Arc<Order>,
+    since: Duration,
+    okay: bool,
+    ready: bool,
+    reloading: Option<Arc<Order>>,
+}
+
+impl Default for Machine {
+    fn default() -> Self {
+        Self {
+            wanted: None,
+            accepted: None,
+            checking: None,
+            rejected: None,
+            check_again: None,
+            phase: Phase::Idle,
+            shutdown: false,
+            exited: false,
+            started: false,
+            next_process: 1,
+            start_backoff: Backoff::default(),
+            check_backoff: Backoff::default(),
+            check: None,
+            last_exit: None,
+            restarts: 0,
+            problem: None,
+        }
+    }
+}
+
+impl Machine {
+    /// Takes in one event. Total: an event that does not fit the state, such as the readiness of a process that has
+    /// ended, changes nothing.
+    pub fn handle(&mut self, event: Event, now: Duration) -> Vec<Action> {
+        let mut actions = Vec::new();
+        if self.exited {
+            return actions;
+        }
+        match event {
+            Event::Found { kill_delay, stop_signal } => {
+                if self.phase == Phase::Idle && !self.started {
+                    self.phase = Phase::Terminating { process: 0, until: now + kill_delay };
+                    actions.push(Action::Stop(0, stop_signal));
+                }
+            }
+            Event::Restored(order) => self.restored(order),
+            Event::Assigned(order) => self.assigned(order, &mut actions),
+            Event::Checked(outcome, jitter) => self.checked(outcome, jitter, now, &mut actions),
+            Event::Spawned(process) => self.spawned(process, now),
+            Event::SpawnFailed { process, cause, jitter } => {
+                if let Phase::Spawning { process: p, order } = &self.phase
+                    && *p == process
+                {
+                    self.back_off(Arc::clone(order), cause, Vec::new(), jitter, now);
+                }
+            }
+            Event::Exited { process, cause, lines, jitter } => self.process_exited(process, cause, lines, jitter, now),
+            Event::Ready(process, ready) => {
+                if let Some(alive) = self.alive_mut(process) {
+                    alive.ready = ready;
+                }
+            }
+            Event::Left(process, result) => self.left(process, result, now, &mut actions),
+            Event::Reloaded(process, result) => self.reloaded(process, result, now, &mut actions),
+            Event::Timer => {}
+            Event::Shutdown => self.shutdown = true,
+        }
+        self.pass_time(now, &mut actions);
+        self.settle(now, &mut actions);
+        actions
+    }
+
+    /// When [`Event::Timer`] is due. Absent: the machine waits for other events only.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Duration> {
+        let phase = match &self.phase {
+            Phase::Idle | Phase::Spawning { .. } => None,
+            Phase::Alive(alive) => (!alive.okay).then(|| alive.since + OKAY_DELAY),
+            Phase::Killing { until, .. } => (*until < Duration::MAX).then_some(*until),
+            Phase::Leaving { until, .. } | Phase::Terminating { until, .. } | Phase::Backoff { until, .. } => Some(*until),
+        };
+        phase.into_iter().chain(self.check_again).min()
+    }
+
+    /// The epoch of the newest order.
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        self.wanted.as_ref().map_or(0, |order| order.assignment.epoch)
+    }
+
+    /// The state of the service.
+    #[must_use]
+    pub fn service(&self) -> Service {
+        match &self.phase {
+            Phase::Idle if self.started => Service::Stopped,
+            Phase::Idle => Service::Inactive,
+            Phase::Spawning { .. } => Service::Starting,
+            Phase::Alive(alive) if alive.okay => Service::Running,
+            Phase::Alive(_) => Service::Starting,
+            Phase::Leaving { .. } | Phase::Terminating { .. } | Phase::Killing { .. } => Service::Stopping,
+            Phase::Backoff { .. } => Service::Backoff,
+        }
+    }
+
+    /// What the running process was started with. Absent while none runs or it is ending.
+    #[must_use]
+    pub fn applied(&self) -> Option<Applied> {
+        let Phase::Alive(Alive { order, .. }) = &self.phase else { return None };
+        let assignment = &order.assignment;
+        Some(Applied { revision: assignment.revision.clone(), roles: assignment.roles.clone() })
+    }
+
+    /// Whether the workload said that it is ready.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        matches!(&self.phase, Phase::Alive(Alive { ready: true, .. }))
+    }
+
+    /// The last check that came to a result.
+    #[must_use]
+    pub fn check(&self) -> Option<&Check> {
+        self.check.as_ref()
+    }
+
+    /// How the process last ended without being asked to.
+    #[must_use]
+    pub fn last_exit(&self) -> Option<&Exit> {
+        self.last_exit.as_ref()
+    }
+
+    /// How often the process was started again after it ended by itself.
+    #[must_use]
+    pub fn restarts(&self) -> u32 {
+        self.restarts
+    }
+
+    /// What kept the machine from acting, until it could.
+    #[must_use]
+    pub fn problem(&self) -> Option<&str> {
+        self.problem.as_deref()
+    }
+
+    fn alive_mut(&mut self, process: ProcessNumber) -> Option<&mut Alive> {
+        match &mut self.phase {
+            Phase::Alive(alive) if alive.process == process => Some(alive),
+            _ => None,
+        }
+    }
+
+    fn restored(&mut self, order: Arc<Order>) {
+        if self.wanted.is_none() {
+            self.accepted = (order.assignment.run == Run::Start).then(|| Arc::clone(&order));
+            self.wanted = Some(order);
+        }
+    }
+
+    /// The highest epoch wins. The same epoch again may still bring other shared data for the same assignment, such as
+    /// new S3 keys: it counts from the next start.
+    fn assigned(&mut self, order: Arc<Order>, actions: &mut Vec<Action>) {
+        if let Some(wanted) = &self.wanted {
+            let newer = order.assignment.epoch > wanted.assignment.epoch;
+            let refreshed = order.assignment == wanted.assignment && order.cluster != wanted.cluster;
+            if !newer && !refreshed {
+                return;
+            }
+        }
+        match order.assignment.run {
+            Run::Stop => {
+                if self.wanted.as_ref().is_none_or(|wanted| wanted.assignment.run != Run::Stop) {
+                    actions.push(Action::Keep(Arc::clone(&order)));
+                }
+                self.accepted = None;
+                self.problem = None;
+            }
+            Run::Start => {
+                if let Some(accepted) = &mut self.accepted
+                    && accepted.same_process(&order)
+                {
+                    *accepted = Arc::clone(&order);
+                    actions.push(Action::Keep(Arc::clone(&order)));
+                    self.problem = None;
+                }
+            }
+        }
+        self.check_again = None;
+        self.check_backoff.reset();
+        self.rejected = None;
+        self.wanted = Some(order);
+    }
+
+    fn checked(&mut self, outcome: Outcome, jitter: Jitter, now: Duration, actions: &mut Vec<Action>) {
+        let Some(checked) = self.checking.take() else { return };
+        // A newer order may have come meanwhile; the result counts if it asks for the same process.
+        let Some(wanted) = self.wanted.clone() else { return };
+        if wanted.assignment.run != Run::Start || !wanted.same_process(&checked) {
+            return;
+        }
+        let revision = wanted.assignment.revision.clone();
+        match outcome {
+            Outcome::Accepted => {
+                self.check = Some(Check { revision, rejected: None });
+                self.accept(wanted, actions);
+            }
+            Outcome::Rejected(message) => {
+                self.check = Some(Check { revision, rejected: Some(message) });
+                self.rejected = Some(wanted.assignment.epoch);
+                self.problem = None;
+            }
+            Outcome::Failed(message) => {
+                self.problem = Some(message);
+                self.check_again = Some(now + self.check_backoff.next(jitter));
+            }
+        }
+    }
+
+    fn accept(&mut self, order: Arc<Order>, actions: &mut Vec<Action>) {
+        actions.push(Action::Keep(Arc::clone(&order)));
+        self.accepted = Some(order);
+        self.check_again = None;
+        self.check_backoff.reset();
+        self.start_backoff.reset();
+        self.problem = None;
+    }
+
+    fn spawned(&mut self, process: ProcessNumber, now: Duration) {
+        if let Phase::Spawning { process: p, order } = &self.phase
+            && *p == process
+        {
+            self.phase = Phase::Alive(Alive {
+                process,
+                order: Arc::clone(order),
+                since: now,
+                okay: false,
+                ready: false,
+                reloading: None,
+            });
+        }
+    }
+
+    fn process_exited(
+        &mut self,
+        process: ProcessNumber,
+        cause: String,
+        lines: Vec<String>,
+        jitter: Jitter,
+        now: Duration,
+    ) {
+        match &self.phase {
+            Phase::Alive(alive) if alive.process == process => {
+                if now.saturating_sub(alive.since) >= CALM_DELAY {
+                    self.start_backoff.reset();
+                }
+                self.back_off(Arc::clone(&alive.order), cause, lines, jitter, now);
+            }
+            Phase::Leaving { process: p, .. }
+            | Phase::Terminating { process: p, .. }
+            | Phase::Killing { process: p, .. }
+                if *p == process =>
+            {
+                self.phase = Phase::Idle;
+            }
+            _ => {}
+        }
+    }
+
+    fn back_off(&mut self, order: Arc<Order>, cause: String, lines: Vec<String>, jitter: Jitter, now: Duration) {
+        let wait = self.start_backoff.next(jitter);
+        let retry_in_ms = if self.shutdown { 0 } else { u64::try_from(wait.as_millis()).unwrap_or(u64::MAX) };
+        self.last_exit = Some(Exit { cause, lines, retry_in_ms });
+        self.phase = Phase::Backoff { order, until: now + wait };
+    }
+
+    fn left(&mut self, process: ProcessNumber, result: Result<(), String>, now: Duration, actions: &mut Vec<Action>) {
+        if let Phase::Leaving { process: p, order, .. } = &self.phase
+            && *p == process
+        {
+            if let Err(problem) = result {
+                self.problem = Some(problem);
+            }
+            self.terminate(process, Arc::clone(order), now, actions);
+        }
+    }
+
+    fn reloaded(
+        &mut self,
+        process: ProcessNumber,
+        result: Result<(), String>,
+        now: Duration,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(alive) = self.alive_mut(process) else { return };
+        let Some(order) = alive.reloading.take() else { return };
+        match result {
+            Ok(()) => alive.order = order,
+            // The process is alive and keeps its old config. A fresh process is the one way that always leads to the new one.
+            Err(problem) => {
+                let old = Arc::clone(&alive.order);
+                self.problem = Some(problem);
+                self.terminate(process, old, now, actions);
+            }
+        }
+    }
+
+    fn terminate(&mut self, process: ProcessNumber, order: Arc<Order>, now: Duration, actions: &mut Vec<Action>) {
+        actions.push(Action::Stop(process, order.manners.stop_signal));
+        self.phase = Phase::Terminating { process, until: now + order.manners.kill_delay };
+    }
+
+    /// What the passing of time alone changes.
+    fn pass_time(&mut self, now: Duration, actions: &mut Vec<Action>) {
+        match &mut self.phase {
+            Phase::Alive(alive) if !alive.okay && now >= alive.since + OKAY_DELAY => {
+                alive.okay = true;
+                if self.check_again.is_none() {
+                    self.problem = None;
+                }
+            }
+            Phase::Leaving { process, order, until } if now >= *until => {
+                let (process, order) = (*process, Arc::clone(order));
+                self.problem = Some("the calls of a leaving unit did not end in time".to_owned());
+                self.terminate(process, order, now, actions);
+            }
+            Phase::Terminating { process, until } if now >= *until => {
+                actions.push(Action::Kill(*process));
+                self.phase = Phase::Killing { process: *process, until: now + FAIL_DELAY };
+            }
+            Phase::Killing { until, .. } if now >= *until => {
+                *until = Duration::MAX;
+                self.problem = Some("the process does not end after SIGKILL; the kernel holds it".to_owned());
+            }
+            Phase::Backoff { order, until } if now >= *until => {
+                // Only a goal of the same kind is a restart; anything else is started, or not, by `settle`.
+                if !self.shutdown && self.accepted.as_ref().is_some_and(|accepted| accepted.same_process(order)) {
+                    self.restarts = self.restarts.saturating_add(1);
+                }
+                self.phase = Phase::Idle;
+            }
+            _ => {}
+        }
+        if self.check_again.is_some_and(|at| now >= at) {
+            self.check_again = None;
+        }
+    }
+
+    /// Takes the next step from what is to what should be.
+    fn settle(&mut self, now: Duration, actions: &mut Vec<Action>) {
+        if self.shutdown {
+            self.settle_shutdown(now, actions);
+            return;
+        }
+        self.settle_check(actions);
+        match (&self.phase, self.accepted.clone()) {
+            (Phase::Idle, Some(order)) => self.spawn(order, actions),
+            (Phase::Backoff { order: failed, .. }, Some(order)) if !failed.same_process(&order) => {
+                self.spawn(order, actions);
+            }
+            (Phase::Backoff { .. }, None) => self.phase = Phase::Idle,
+            (Phase::Alive(alive), goal) => {
+                let alive = alive.clone();
+                self.settle_alive(&alive, goal, now, actions);
+            }
+            _ => {}
+        }
+    }
+
+    fn settle_shutdown(&mut self, now: Duration, actions: &mut Vec<Action>) {
+        self.check_again = None;
+        match &self.phase {
+            Phase::Alive(alive) => {
+                let (process, order) = (alive.process, Arc::clone(&alive.order));
+                self.terminate(process, order, now, actions);
+            }
+            Phase::Idle | Phase::Backoff { .. } => {
+                self.phase = Phase::Idle;
+                if !self.exited {
+                    self.exited = true;
+                    actions.push(Action::Exit);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn settle_check(&mut self, actions: &mut Vec<Action>) {
+        let Some(wanted) = self.wanted.clone() else { return };
+        let settled = self.accepted.as_ref().is_some_and(|accepted| accepted.same_process(&wanted));
+        let known_bad = self.rejected == Some(wanted.assignment.epoch);
+        if wanted.assignment.run != Run::Start
+            || settled
+            || known_bad
+            || self.checking.is_some()
+            || self.check_again.is_some()
+        {
+            return;
+        }
+        if wanted.manners.checked {
+            self.checking = Some(Arc::clone(&wanted));
+            actions.push(Action::Check(wanted));
+        } else {
+            self.accept(wanted, actions);
+        }
+    }
+
+    fn settle_alive(&mut self, alive: &Alive, goal: Option<Arc<Order>>, now: Duration, actions: &mut Vec<Action>) {
+        let Some(goal) = goal else {
+            return self.stop_for_good(alive, now, actions);
+        };
+        if goal.same_process(&alive.order) || alive.reloading.is_some() {
+            return;
+        }
+        if alive.order.manners.reloads && goal.manners.reloads {
+            // A process that is not ready may not have set up its signal handling yet: SIGHUP would kill it.
+            if alive.ready {
+                if let Some(alive) = self.alive_mut(alive.process) {
+                    alive.reloading = Some(Arc::clone(&goal));
+                }
+                return actions.push(Action::Reload(alive.process, goal));
+            }
+            if !alive.okay {
+                return;
+            }
+        }
+        if goal.manners.data_roles.is_superset(&alive.order.manners.data_roles) {
+            self.terminate(alive.process, Arc::clone(&alive.order), now, actions);
+        } else {
+            self.stop_for_good(alive, now, actions);
+        }
+    }
+
+    fn stop_for_good(&mut self, alive: &Alive, now: Duration, actions: &mut Vec<Action>) {
+        let (process, order) = (alive.process, Arc::clone(&alive.order));
+        if order.manners.leaves {
+            actions.push(Action::Leave(process, Arc::clone(&order)));
+            self.phase = Phase::Leaving { process, order, until: now + LEAVE_DELAY };
+        } else {
+            self.terminate(process, order, now, actions);
+        }
+    }
+
+    fn spawn(&mut self, order: Arc<Order>, actions: &mut Vec<Action>) {
+        let process = self.next_process;
+        self.next_process += 1;
+        self.started = true;
+        actions.push(Action::Spawn(process, Arc::clone(&order)));
+        self.phase = Phase::Spawning { process, order };
+    }
+}

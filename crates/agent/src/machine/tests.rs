@@ -1,0 +1,485 @@
+//! The machine against a simulated world: processes that crash, ignore signals or take their time, checks that fail.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use muster_model::{Product, Revision, Role, RoleSet};
+use muster_relation::{Assignment, ClusterData, Run, Service};
+use proptest::prelude::*;
+
+use super::backoff::{self, Jitter};
+use super::*;
+
+const MS: Duration = Duration::from_millis(1);
+/// How long the simulated kernel takes to end a killed process.
+const KILL_TIME: Duration = Duration::from_millis(3);
+/// The revision whose config every check refuses.
+const BAD: u8 = 3;
+
+fn revision(number: u8) -> Revision {
+    Revision::of([[number].as_slice()])
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Ask {
+    epoch: u64,
+    revision: u8,
+    data: bool,
+    run: Run,
+    nature: Nature,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Nature {
+    Checked,
+    Plain,
+    Reloads,
+}
+
+fn order(ask: Ask) -> Arc<Order> {
+    let data_roles = if ask.data { RoleSet::from([Role::Ingester]) } else { RoleSet::new() };
+    Arc::new(Order {
+        assignment: Assignment {
+            epoch: ask.epoch,
+            revision: revision(ask.revision),
+            roles: data_roles.union(&RoleSet::from([Role::Querier])),
+            run: ask.run,
+            drain: None,
+            seeds: Vec::new(),
+        },
+        cluster: ClusterData {
+            product: Product::Mimir,
+            version: "2.17".parse().unwrap(),
+            documents: BTreeMap::new(),
+            object_storage: None,
+            tls: None,
+        },
+        manners: Manners {
+            kill_delay: Duration::from_secs(5),
+            stop_signal: StopSignal::Terminate,
+            leaves: ask.data,
+            data_roles,
+            checked: ask.nature != Nature::Plain,
+            reloads: ask.nature == Nature::Reloads,
+        },
+    })
+}
+
+fn start(epoch: u64, revision: u8) -> Ask {
+    Ask { epoch, revision, data: false, run: Run::Start, nature: Nature::Checked }
+}
+
+/// A live process of the simulation.
+#[derive(Debug)]
+struct Process {
+    order: Arc<Order>,
+    stops: Vec<Duration>,
+    kill_by: Option<Duration>,
+}
+
+/// Plays the driver. `dice` decides how long things take and whether they work; when they run out, everything works.
+#[derive(Debug)]
+struct World {
+    machine: Machine,
+    now: Duration,
+    coming: BTreeMap<(Duration, u64), Event>,
+    sequence: u64,
+    live: BTreeMap<ProcessNumber, Process>,
+    kept: Option<Arc<Order>>,
+    exited: bool,
+    actions: Vec<Action>,
+    dice: Vec<u8>,
+}
+
+impl World {
+    fn new(dice: Vec<u8>) -> Self {
+        Self {
+            machine: Machine::default(),
+            now: Duration::ZERO,
+            coming: BTreeMap::new(),
+            sequence: 0,
+            live: BTreeMap::new(),
+            kept: None,
+            exited: false,
+            actions: Vec::new(),
+            dice,
+        }
+    }
+
+    fn roll(&mut self) -> u8 {
+        self.dice.pop().unwrap_or(1)
+    }
+
+    fn later(&mut self, after: Duration, event: Event) {
+        self.sequence += 1;
+        self.coming.insert((self.now + after, self.sequence), event);
+    }
+
+    fn exit(&mut self, process: ProcessNumber, after: Duration) {
+        let event = Event::Exited { process, cause: "test".into(), lines: vec![], jitter: Jitter::default() };
+        self.later(after, event);
+    }
+
+    fn handle(&mut self, event: Event) {
+        if let Event::Exited { process, .. } = &event
+            && self.live.remove(process).is_none()
+        {
+            return; // It ended before, in another way.
+        }
+        let actions = self.machine.handle(event, self.now);
+        self.actions.extend(actions.iter().cloned());
+        for action in actions {
+            self.carry_out(action);
+        }
+    }
+
+    fn carry_out(&mut self, action: Action) {
+        assert!(!self.exited, "nothing is done after the exit");
+        let roll = self.roll();
+        let time = MS * u32::from(roll);
+        match action {
+            Action::Check(order) => {
+                let outcome = match roll % 8 {
+                    _ if order.assignment.revision == revision(BAD) => Outcome::Rejected("bad".into()),
+                    7 => Outcome::Failed("no space left".into()),
+                    _ => Outcome::Accepted,
+                };
+                self.later(time, Event::Checked(outcome, Jitter::default()));
+            }
+            Action::Keep(order) => self.kept = Some(order),
+            Action::Spawn(process, order) => {
+                assert!(self.live.is_empty(), "a second process beside {:?}", self.live);
+                assert_ne!(order.assignment.revision, revision(BAD), "a refused config is never started");
+                if roll % 8 == 7 {
+                    let jitter = Jitter::default();
+                    self.handle(Event::SpawnFailed { process, cause: "not found".into(), jitter });
+                } else {
+                    self.live.insert(process, Process { order, stops: Vec::new(), kill_by: None });
+                    self.handle(Event::Spawned(process));
+                    if roll % 2 == 1 {
+                        self.later(time * 10, Event::Ready(process, true));
+                    }
+                }
+            }
+            Action::Leave(process, order) => {
+                assert!(order.manners.leaves);
+                assert!(self.live[&process].stops.is_empty(), "calls come before the signal");
+                let result = if roll.is_multiple_of(3) { Err("refused".into()) } else { Ok(()) };
+                self.later(time * 100, Event::Left(process, result));
+            }
+            Action::Stop(process, _) => {
+                let live = self.live.get_mut(&process).expect("only live processes get a signal");
+                live.stops.push(self.now);
+                live.kill_by = Some(self.now + live.order.manners.kill_delay);
+                assert_eq!(live.stops.len(), 1, "the stop signal is sent once");
+                if roll % 4 != 3 {
+                    self.exit(process, time);
+                }
+            }
+            Action::Kill(process) => {
+                let live = self.live.get(&process).expect("only live processes get a signal");
+                assert_eq!(live.kill_by, Some(self.now), "the kill comes when the kill delay is over");
+                self.exit(process, KILL_TIME);
+            }
+            Action::Reload(process, order) => {
+                assert!(order.manners.reloads);
+                let result = if roll % 4 == 3 { Err("timeout".into()) } else { Ok(()) };
+                if result.is_ok() {
+                    self.live.get_mut(&process).expect("only live processes reload").order = order;
+                }
+                self.later(time, Event::Reloaded(process, result));
+            }
+            Action::Exit => {
+                assert!(self.live.is_empty(), "the agent ends after its process");
+                self.exited = true;
+            }
+        }
+    }
+
+    /// Lets time pass; everything that falls due happens in order.
+    fn pass(&mut self, time: Duration) {
+        let end = self.now + time;
+        for _ in 0..100_000 {
+            let event = self.coming.keys().next().map(|(at, _)| *at);
+            let timer = self.machine.deadline();
+            assert!(timer.is_none_or(|at| at >= self.now || event.is_some_and(|e| e <= self.now)), "no past timer");
+            match (event, timer) {
+                (Some(at), timer) if at <= end && timer.is_none_or(|t| at <= t) => {
+                    self.now = self.now.max(at);
+                    let (_, event) = self.coming.pop_first().expect("looked at before");
+                    self.handle(event);
+                }
+                (_, Some(at)) if at <= end => {
+                    self.now = self.now.max(at);
+                    self.handle(Event::Timer);
+                }
+                _ => {
+                    self.now = end;
+                    return;
+                }
+            }
+        }
+        panic!("the machine never comes to rest");
+    }
+
+    fn assign(&mut self, ask: Ask) {
+        self.handle(Event::Assigned(order(ask)));
+    }
+
+    fn running(&self) -> Option<&Arc<Order>> {
+        self.live.values().next().map(|process| &process.order)
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Assign { back: bool, revision: u8, data: bool, run: Run },
+    Pass(u16),
+    Crash,
+    Unready,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let run = prop_oneof![4 => Just(Run::Start), 1 => Just(Run::Stop)];
+    let step = prop_oneof![
+        4 => (any::<bool>(), 0..=BAD, any::<bool>(), run)
+            .prop_map(|(back, revision, data, run)| Step::Assign { back, revision, data, run }),
+        4 => (0u16..20_000).prop_map(Step::Pass),
+        2 => Just(Step::Crash),
+        1 => Just(Step::Unready),
+    ];
+    prop::collection::vec(step, 0..40)
+}
+
+fn play(world: &mut World, nature: Nature, steps: &[Step]) -> Option<Ask> {
+    let mut newest: Option<Ask> = None;
+    for step in steps {
+        match step {
+            Step::Assign { back, revision, data, run } => {
+                let last = newest.map_or(0, |ask| ask.epoch);
+                if *back && last > 1 {
+                    // An old epoch is as if nothing had come.
+                    let old = Ask { epoch: last - 1, revision: *revision, data: *data, run: *run, nature };
+                    let (mut with, mut without) = (world.machine.clone(), world.machine.clone());
+                    assert_eq!(
+                        with.handle(Event::Assigned(order(old)), world.now),
+                        without.handle(Event::Timer, world.now)
+                    );
+                    assert_eq!(with, without);
+                    world.assign(old);
+                } else {
+                    let ask = Ask { epoch: last + 1, revision: *revision, data: *data, run: *run, nature };
+                    newest = Some(ask);
+                    world.assign(ask);
+                }
+            }
+            Step::Pass(ms) => world.pass(MS * u32::from(*ms)),
+            Step::Crash => {
+                if let Some(process) = world.live.keys().next().copied() {
+                    world.exit(process, Duration::ZERO);
+                    world.pass(Duration::ZERO);
+                }
+            }
+            Step::Unready => {
+                if let Some(process) = world.live.keys().next().copied() {
+                    world.handle(Event::Ready(process, false));
+                }
+            }
+        }
+    }
+    newest
+}
+
+fn natures() -> impl Strategy<Value = Nature> {
+    prop_oneof![Just(Nature::Checked), Just(Nature::Reloads)]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(600))]
+
+    /// The world's own assertions hold on the way: one process, one stop signal, a kill in time, nothing refused started.
+    #[test]
+    fn after_quiet_time_what_runs_is_what_the_newest_assignment_asks(
+        dice: Vec<u8>, nature in natures(), steps in steps()
+    ) {
+        let mut world = World::new(dice);
+        let newest = play(&mut world, nature, &steps);
+        world.dice.clear();
+        world.pass(Duration::from_secs(600));
+        match newest {
+            None => prop_assert_eq!(world.machine.service(), Service::Inactive),
+            Some(ask) if ask.run == Run::Stop => {
+                prop_assert!(world.live.is_empty());
+                prop_assert!(matches!(world.machine.service(), Service::Stopped | Service::Inactive));
+            }
+            Some(ask) if ask.revision == BAD => {
+                prop_assert!(world.machine.check().is_some_and(|check| check.rejected.is_some()));
+                // What the last good assignment asked for runs on; nothing where there is none.
+                prop_assert_eq!(world.live.is_empty(), world.machine.accepted.is_none());
+            }
+            Some(ask) => {
+                prop_assert_eq!(world.machine.service(), Service::Running);
+                prop_assert!(world.running().is_some_and(|running| running.same_process(&order(ask))));
+                prop_assert_eq!(world.machine.epoch(), ask.epoch);
+                let kept = world.kept.clone().expect("an accepted order is kept");
+                prop_assert_eq!(kept.assignment.epoch, ask.epoch);
+                prop_assert_eq!(world.machine.problem(), None);
+            }
+        }
+        let deadline = world.machine.deadline();
+        prop_assert_eq!(deadline, None, "a machine at rest needs no timer");
+    }
+
+    #[test]
+    fn a_shutdown_at_any_moment_ends_the_process_without_leaving_calls(
+        dice: Vec<u8>, nature in natures(), steps in steps()
+    ) {
+        let mut world = World::new(dice);
+        play(&mut world, nature, &steps);
+        world.actions.clear();
+        world.handle(Event::Shutdown);
+        let calls = world.actions.iter().any(|action| matches!(action, Action::Leave(..)));
+        prop_assert!(!calls);
+        world.pass(LEAVE_DELAY + Duration::from_secs(5) + KILL_TIME);
+        prop_assert!(world.exited);
+    }
+
+    #[test]
+    fn a_stop_ends_within_the_calls_and_the_kill_delay(dice: Vec<u8>, nature in natures(), steps in steps()) {
+        let mut world = World::new(dice);
+        let epoch = play(&mut world, nature, &steps).map_or(0, |ask| ask.epoch);
+        world.assign(Ask { run: Run::Stop, ..start(epoch + 1, 0) });
+        world.pass(LEAVE_DELAY + Duration::from_secs(5) + KILL_TIME);
+        prop_assert!(world.live.is_empty());
+    }
+}
+
+fn is_stop(action: &Action) -> bool {
+    matches!(action, Action::Stop(..))
+}
+
+#[test]
+fn the_old_process_runs_until_the_check_has_passed() {
+    let mut world = World::new(vec![]);
+    world.assign(start(1, 0));
+    world.pass(MS * 2000);
+    assert_eq!(world.machine.service(), Service::Running);
+    world.actions.clear();
+    world.assign(start(2, 1));
+    assert!(matches!(world.actions[..], [Action::Check(_)]), "{:?}", world.actions);
+    world.pass(MS * 100);
+    let order: Vec<_> = world.actions.iter().map(|a| format!("{a:?}").split('(').next().map(str::to_owned)).collect();
+    let order: Vec<_> = order.iter().flatten().map(String::as_str).collect();
+    assert_eq!(order, ["Check", "Keep", "Stop", "Spawn"]);
+}
+
+#[test]
+fn a_refused_config_changes_nothing_and_is_reported() {
+    let mut world = World::new(vec![]);
+    world.assign(start(1, 0));
+    world.pass(MS * 2000);
+    world.assign(start(2, BAD));
+    world.pass(MS * 2000);
+    assert!(!world.actions.iter().any(is_stop));
+    let check = world.machine.check().unwrap();
+    assert_eq!((check.revision.clone(), check.rejected.as_deref()), (revision(BAD), Some("bad")));
+    assert_eq!(world.machine.applied().unwrap().revision, revision(0));
+    // Back to what runs: no restart either.
+    world.assign(start(3, 0));
+    world.pass(MS * 2000);
+    assert!(!world.actions.iter().any(is_stop));
+}
+
+#[test]
+fn new_seeds_and_new_shared_data_restart_nothing_but_are_kept_for_the_next_start() {
+    let mut world = World::new(vec![]);
+    world.assign(start(1, 0));
+    world.pass(MS * 2000);
+    let mut seeded = (*order(start(2, 0))).clone();
+    seeded.assignment.seeds = vec!["127.0.0.9:7946".into()];
+    world.handle(Event::Assigned(Arc::new(seeded.clone())));
+    seeded.cluster.documents.insert(revision(9), "x".into());
+    world.handle(Event::Assigned(Arc::new(seeded.clone())));
+    assert!(!world.actions.iter().any(is_stop));
+    assert_eq!(world.kept.as_deref(), Some(&seeded));
+    world.exit(1, Duration::ZERO);
+    world.pass(MS * 600);
+    assert_eq!(world.running().map(|order| (**order).clone()), Some(seeded));
+    assert_eq!(world.machine.restarts(), 1);
+}
+
+#[test]
+fn calls_are_made_only_when_a_unit_stops_for_good_or_loses_data_roles() {
+    let holds = |epoch, revision| Ask { data: true, ..start(epoch, revision) };
+    for (next, leaves) in [
+        (holds(2, 1), false),
+        (Ask { run: Run::Stop, ..holds(2, 0) }, true),
+        (start(2, 0), true),
+        (start(2, 1), true),
+    ] {
+        let mut world = World::new(vec![]);
+        world.assign(holds(1, 0));
+        world.pass(MS * 2000);
+        world.assign(next);
+        world.pass(MS * 2000);
+        let left = world.actions.iter().any(|action| matches!(action, Action::Leave(..)));
+        assert_eq!(left, leaves, "{next:?}");
+        assert_eq!(world.actions.iter().filter(|action| is_stop(action)).count(), 1);
+    }
+}
+
+#[test]
+fn a_reload_keeps_the_process_and_a_failed_one_restarts_it() {
+    for (fails, spawns) in [(false, 1), (true, 2)] {
+        let mut world = World::new(vec![]);
+        world.assign(Ask { nature: Nature::Reloads, ..start(1, 0) });
+        world.pass(MS * 2000);
+        assert!(world.machine.is_ready());
+        // Rolls come from the end: the check of the new config, its keeping, the reload.
+        world.dice = vec![if fails { 3 } else { 0 }, 0, 0];
+        world.assign(Ask { nature: Nature::Reloads, ..start(2, 1) });
+        world.pass(MS * 2000);
+        assert_eq!(world.machine.applied().unwrap().revision, revision(1));
+        let spawned = world.actions.iter().filter(|action| matches!(action, Action::Spawn(..))).count();
+        assert_eq!(spawned, spawns);
+    }
+}
+
+#[test]
+fn a_crash_loop_waits_longer_each_time_and_a_calm_process_starts_afresh() {
+    let mut world = World::new(vec![]);
+    world.assign(Ask { nature: Nature::Plain, ..start(1, 0) });
+    let mut waits = Vec::new();
+    for _ in 0..8 {
+        let process = *world.live.keys().next().unwrap();
+        world.exit(process, MS);
+        world.pass(MS);
+        assert_eq!(world.machine.service(), Service::Backoff);
+        let wait = world.machine.last_exit().unwrap().retry_in_ms;
+        waits.push(wait);
+        world.pass(MS * u32::try_from(wait).unwrap());
+    }
+    assert_eq!(waits, [500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000]);
+    assert_eq!(world.machine.restarts(), 8);
+    world.pass(CALM_DELAY);
+    let process = *world.live.keys().next().unwrap();
+    world.exit(process, Duration::ZERO);
+    world.pass(Duration::ZERO);
+    assert_eq!(world.machine.last_exit().unwrap().retry_in_ms, 500);
+    assert!(backoff::LIMIT <= CALM_DELAY);
+}
+
+#[test]
+fn a_process_of_a_former_agent_ends_before_the_restored_one_starts() {
+    let mut machine = Machine::default();
+    let found = Event::Found { kill_delay: MS * 100, stop_signal: StopSignal::Terminate };
+    assert_eq!(machine.handle(found, MS), [Action::Stop(0, StopSignal::Terminate)]);
+    assert_eq!(machine.handle(Event::Restored(order(start(4, 0))), MS), []);
+    assert_eq!(machine.deadline(), Some(MS * 101));
+    assert_eq!(machine.handle(Event::Timer, MS * 101), [Action::Kill(0)]);
+    let exited = Event::Exited { process: 0, cause: String::new(), lines: vec![], jitter: Jitter::default() };
+    assert_eq!(machine.handle(exited, MS * 102), [Action::Spawn(1, order(start(4, 0)))]);
+    assert_eq!(machine.epoch(), 4);
+    assert_eq!(machine.restarts(), 0);
+}

@@ -1,0 +1,240 @@
+//! The agent's one loop: events to the machine, the machine's actions to the driver, the outcome into the report.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use muster_model::AGENT_PORT;
+use muster_relation::{Assignment, ClusterData, Report, ToAgent};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
+
+use crate::channel::{Ends, socket};
+use crate::driver::files::FileError;
+use crate::driver::sink::Sink;
+use crate::driver::{Driver, children, files};
+use crate::machine::{Action, Event, Machine, Order};
+use crate::state::{LockError, State};
+use crate::workload::Workload;
+use crate::{Settings, health};
+
+/// Why an agent cannot work at all. Everything else it reports and lives with.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// One of its directories cannot be made.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// There is another agent.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The runtime, a signal handler or a thread cannot be had.
+    #[error("failed to set up the agent")]
+    SetUp(#[source] io::Error),
+    /// The channel's socket cannot be made.
+    #[error("failed to listen on the agent's socket in {}", .0.display())]
+    Socket(std::path::PathBuf, #[source] io::Error),
+}
+
+/// A directory cannot be made.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct DirectoryError(FileError);
+
+/// Runs an agent until it is asked to end by SIGTERM or SIGINT. The process must have no other part that starts or waits
+/// for child processes: the agent collects them all.
+pub fn run(settings: Settings, workload: impl Workload + 'static) -> Result<(), RunError> {
+    let settings = settings.absolute().map_err(RunError::SetUp)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(RunError::SetUp)?;
+    runtime.block_on(supervise(settings, Arc::new(workload)))
+}
+
+async fn supervise(settings: Settings, workload: Arc<dyn Workload>) -> Result<(), RunError> {
+    for directory in [&settings.directory, &settings.run_directory] {
+        files::make_directory(directory).map_err(DirectoryError)?;
+    }
+    let state = State::new(&settings.directory);
+    let _lock = state.lock()?;
+    if let Err(error) = nix::sys::prctl::set_child_subreaper(true) {
+        tracing::warn!(%error, "orphans of the workload go to another reaper");
+    }
+    let mut terminate = signal(SignalKind::terminate()).map_err(RunError::SetUp)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::SetUp)?;
+    let mut child_ended = signal(SignalKind::child()).map_err(RunError::SetUp)?;
+    let socket = |error| RunError::Socket(settings.directory.clone(), error);
+    let listener = socket::listen(&settings.directory).map_err(socket)?;
+    let sink = Sink::start(settings.log.clone()).map_err(RunError::SetUp)?;
+
+    let settings = Arc::new(settings);
+    let (event_sender, mut events) = mpsc::unbounded_channel();
+    let driver = Driver::new(Arc::clone(&settings), Arc::clone(&workload), event_sender, state.clone(), sink);
+    let (health_problem, mut health_problems) = watch::channel(None);
+    let mut agent = Agent::new(settings, workload, state, driver);
+    let (update_sender, mut updates) = mpsc::channel(8);
+    let ends = Ends { updates: update_sender, reports: agent.reports.subscribe() };
+    tokio::spawn(socket::serve(listener, ends));
+    let health_address = SocketAddr::new(agent.settings.address, AGENT_PORT);
+    tokio::spawn(health::serve(health_address, agent.reports.subscribe(), health_problem));
+
+    agent.resume();
+    while !agent.exit {
+        let deadline = agent.machine.deadline();
+        let timer = sleep_until(agent.started + deadline.unwrap_or_default());
+        tokio::select! {
+            Some(event) = events.recv() => agent.handle(event),
+            Some(ToAgent::Update { assignment, cluster }) = updates.recv() => agent.assigned(assignment, *cluster),
+            () = timer, if deadline.is_some() => agent.handle(Event::Timer),
+            _ = child_ended.recv() => children::reap(),
+            _ = terminate.recv() => agent.handle(Event::Shutdown),
+            _ = interrupt.recv() => agent.handle(Event::Shutdown),
+            Ok(()) = health_problems.changed() => {
+                let problem = health_problems.borrow_and_update().clone();
+                agent.set_problem(Topic::Health, problem);
+            }
+        }
+    }
+    tracing::info!("agent ended");
+    agent.driver.finish();
+    Ok(())
+}
+
+/// What the machine does not know of but the report should say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Topic {
+    /// The last assignment is not on disk.
+    Memory,
+    /// The health pages are not served.
+    Health,
+}
+
+struct Agent {
+    settings: Arc<Settings>,
+    workload: Arc<dyn Workload>,
+    state: State,
+    driver: Driver,
+    machine: Machine,
+    started: Instant,
+    problems: BTreeMap<Topic, String>,
+    reports: watch::Sender<Report>,
+    exit: bool,
+}
+
+impl Agent {
+    fn new(settings: Arc<Settings>, workload: Arc<dyn Workload>, state: State, driver: Driver) -> Self {
+        let machine = Machine::default();
+        let problems = BTreeMap::new();
+        let reports = watch::Sender::new(report(&settings, &machine, &problems));
+        let started = Instant::now();
+        Self { settings, workload, state, driver, machine, started, problems, reports, exit: false }
+    }
+
+    /// Goes on where a former agent of this unit stopped.
+    fn resume(&mut self) {
+        if let Some(record) = self.state.process() {
+            if record.is_alive() {
+                tracing::info!(pid = record.pid, "ending the workload of a former agent");
+                let kill_delay = Duration::from_millis(record.kill_delay_ms);
+                let stop_signal = record.stop_signal();
+                self.driver.watch_orphan(record);
+                self.handle(Event::Found { kill_delay, stop_signal });
+            } else {
+                record.kill_rest();
+                let _ = self.state.save_process(None);
+            }
+        }
+        if let Some(applied) = self.state.applied(&self.settings.unit, &self.settings.instance) {
+            let order = self.order(applied.assignment, applied.cluster);
+            self.handle(Event::Restored(order));
+        }
+    }
+
+    fn order(&self, assignment: Assignment, mut cluster: ClusterData) -> Arc<Order> {
+        // The other revisions are for other units; an old one would only be kept for nothing.
+        cluster.documents.retain(|revision, _| *revision == assignment.revision);
+        let manners = self.workload.manners(&assignment, &cluster);
+        Arc::new(Order { assignment, cluster, manners })
+    }
+
+    fn assigned(&mut self, assignment: Assignment, cluster: ClusterData) {
+        tracing::debug!(epoch = assignment.epoch, revision = %assignment.revision, "assignment received");
+        let order = self.order(assignment, cluster);
+        self.handle(Event::Assigned(order));
+    }
+
+    fn handle(&mut self, event: Event) {
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            if let Event::Exited { process, cause, .. } = &event {
+                tracing::info!(process, cause, "workload ended");
+                self.driver.ended(*process);
+            }
+            for action in self.machine.handle(event, self.started.elapsed()) {
+                events.extend(self.carry_out(action));
+            }
+        }
+        self.publish();
+    }
+
+    fn carry_out(&mut self, action: Action) -> Option<Event> {
+        match action {
+            Action::Check(order) => self.driver.check(order),
+            Action::Keep(order) => self.keep(&order),
+            Action::Spawn(process, order) => return Some(self.driver.spawn(process, &order)),
+            Action::Leave(process, order) => self.driver.leave(process, &order),
+            Action::Stop(process, signal) => self.driver.stop(process, signal),
+            Action::Kill(process) => self.driver.kill(process),
+            Action::Reload(process, order) => self.driver.reload(process, &order),
+            Action::Exit => self.exit = true,
+        }
+        None
+    }
+
+    fn keep(&mut self, order: &Order) {
+        let Settings { unit, instance, .. } = &*self.settings;
+        let saved = self.state.save_applied(unit, instance, &order.assignment, &order.cluster);
+        let problem = saved.err().map(|error| format!("the assignment is not on disk: {error}"));
+        self.set_problem(Topic::Memory, problem);
+    }
+
+    fn set_problem(&mut self, topic: Topic, problem: Option<String>) {
+        match problem {
+            Some(problem) => {
+                tracing::warn!("{problem}");
+                self.problems.insert(topic, problem);
+            }
+            None => {
+                self.problems.remove(&topic);
+            }
+        }
+        self.publish();
+    }
+
+    fn publish(&self) {
+        let report = report(&self.settings, &self.machine, &self.problems);
+        self.reports.send_if_modified(|current| {
+            let changed = *current != report;
+            *current = report;
+            changed
+        });
+    }
+}
+
+fn report(settings: &Settings, machine: &Machine, problems: &BTreeMap<Topic, String>) -> Report {
+    let problems: Vec<_> = machine.problem().into_iter().chain(problems.values().map(String::as_str)).collect();
+    Report {
+        instance: settings.instance.clone(),
+        address: settings.address.to_string(),
+        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+        epoch: machine.epoch(),
+        applied: machine.applied(),
+        service: machine.service(),
+        ready: machine.is_ready(),
+        check: machine.check().cloned(),
+        drain: None,
+        last_exit: machine.last_exit().cloned(),
+        last_error: (!problems.is_empty()).then(|| problems.join("; ")),
+        restarts: machine.restarts(),
+    }
+}

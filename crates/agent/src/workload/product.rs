@@ -1,0 +1,96 @@
+//! Tempo, Mimir or Loki: which one comes with the shared data.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use muster_model::{HTTP_PORT, RoleSet};
+use muster_products::UnitValues;
+use muster_relation::{Assignment, ClusterData};
+
+use super::{Call, File, Launch, LaunchError, Probe, Workload, document, last_line, text};
+use crate::Settings;
+use crate::machine::{Manners, StopSignal};
+
+const CONFIG: &str = "config.yaml";
+const CA: &str = "s3-ca.pem";
+/// Used where nothing better is known because the product is not.
+const DEFAULT_KILL_DELAY: Duration = Duration::from_secs(30);
+
+/// A product's binary.
+#[derive(Debug, Clone)]
+pub struct Product {
+    /// The binary. It must be the product that the coordinator is for.
+    pub binary: PathBuf,
+}
+
+fn product(cluster: &ClusterData) -> Result<&'static dyn muster_products::Workload, LaunchError> {
+    muster_products::workload(cluster.product).ok_or(LaunchError::UnknownProduct(cluster.product))
+}
+
+/// The roles that hold acknowledged data, out of `roles` with its meta roles expanded.
+fn data_roles(cluster: &ClusterData, roles: &RoleSet) -> RoleSet {
+    let Ok(product) = product(cluster) else { return RoleSet::new() };
+    let atomic = match muster_products::role_table(cluster.product, cluster.version) {
+        Ok(table) => table.expand(roles),
+        Err(_) => roles.clone(),
+    };
+    atomic.iter().filter(|role| product.holds_data(*role)).collect()
+}
+
+impl Workload for Product {
+    fn manners(&self, assignment: &Assignment, cluster: &ClusterData) -> Manners {
+        let product = product(cluster).ok();
+        Manners {
+            kill_delay: product.map_or(DEFAULT_KILL_DELAY, |product| product.kill_delay(&assignment.roles)),
+            stop_signal: StopSignal::Terminate,
+            leaves: product.is_some_and(|product| !product.leave_calls(&assignment.roles).is_empty()),
+            data_roles: data_roles(cluster, &assignment.roles),
+            checked: true,
+            reloads: false,
+        }
+    }
+
+    fn launch(
+        &self,
+        settings: &Settings,
+        assignment: &Assignment,
+        cluster: &ClusterData,
+        _directory: &Path,
+    ) -> Result<Launch, LaunchError> {
+        let product = product(cluster)?;
+        let storage = cluster.object_storage.as_ref().ok_or(LaunchError::NoObjectStorage)?;
+        let values = UnitValues {
+            address: settings.address.to_string(),
+            id: settings.unit.label(),
+            data_directory: text(&settings.data_directory)?.to_owned(),
+            seeds: assignment.seeds.clone(),
+            roles: assignment.roles.clone(),
+            access_key: storage.access_key.clone(),
+            secret_key: storage.secret_key.clone(),
+            // Relative to the working directory, like the config itself.
+            ca_file: storage.tls_ca_chain.is_some().then(|| CA.to_owned()),
+        };
+        let config = product.unit_config(document(assignment, cluster)?, &values)?;
+        let mut files = vec![File { name: CONFIG.to_owned(), content: config }];
+        files.extend(storage.tls_ca_chain.clone().map(|content| File { name: CA.to_owned(), content }));
+        let call = |call: &muster_products::HttpCall| Call {
+            port: HTTP_PORT,
+            method: call.method.to_owned(),
+            path: call.path.to_owned(),
+        };
+        Ok(Launch {
+            program: self.binary.clone(),
+            arguments: product.arguments(&assignment.roles, CONFIG),
+            check_arguments: Some(product.check_arguments(&assignment.roles, CONFIG)),
+            directories: vec![settings.data_directory.clone()],
+            files,
+            links: Vec::new(),
+            probe: Probe::Http { port: HTTP_PORT, path: product.ready_path().to_owned() },
+            leave_calls: product.leave_calls(&assignment.roles).iter().map(call).collect(),
+        })
+    }
+
+    fn check_message(&self, cluster: &ClusterData, stderr: &str) -> String {
+        product(cluster).map_or_else(|_| last_line(stderr), |product| product.check_message(stderr))
+    }
+}

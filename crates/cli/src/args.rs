@@ -1,0 +1,467 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use muster_model::{AppName, WorkloadStatus};
+
+/// The most units that one application is scaled to.
+pub(crate) const MAX_UNITS: u32 = 10_000;
+
+/// Run Grafana Mimir, Loki and Tempo as a coordinator and its workers.
+#[derive(Debug, Parser)]
+#[command(
+    name = "muster",
+    version,
+    max_term_width = 100,
+    after_help = "Exit codes: 0 done, 1 the answer is no (a wait timed out, a check found errors), 2 wrong usage or failure."
+)]
+pub(crate) struct Arguments {
+    /// The model: a name, or a path with a '/' in it
+    #[arg(
+        short,
+        long,
+        global = true,
+        env = "MUSTER_MODEL",
+        default_value = "default",
+        value_name = "NAME|PATH"
+    )]
+    pub(crate) model: OsString,
+    /// When to use colours
+    #[arg(long, global = true, default_value = "auto", value_name = "WHEN")]
+    pub(crate) color: ColorWhen,
+    /// What to do
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Run a model on this machine until Ctrl-C
+    Up(Up),
+    /// Verbs on a model that runs.
+    #[command(flatten)]
+    Model(ModelVerb),
+    /// Explain a product's roles, a charm's options, statuses and reasons, or an application
+    Explain(Explain),
+    /// Check files of YAML documents without a running model
+    Check(Check),
+    /// Print a shell's completion script
+    Completion {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Print a man page
+    Man {
+        /// The verb to describe; the whole tool where none is given
+        verb: Option<String>,
+    },
+    /// Print docs/reference/cli.md
+    #[command(hide = true)]
+    GenerateDocs,
+    /// Serve the embedded S3 of a model; its agent runs this
+    #[command(hide = true)]
+    ObjectStore(ObjectStore),
+}
+
+/// What to do with a model that runs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ModelVerb {
+    /// Show applications, units and endpoints
+    Status(Status),
+    /// Add an application
+    Deploy(Deploy),
+    /// Read or change an application's options
+    Config(Config),
+    /// Relate two applications
+    #[command(visible_alias = "relate")]
+    Integrate(Pair),
+    /// Take a relation away
+    RemoveRelation(Pair),
+    /// Remove an application and its units
+    RemoveApplication(Remove),
+    /// Set how many units an application has
+    #[command(visible_alias = "scale-application")]
+    Scale(Scale),
+    /// Wait until an application has a status
+    WaitFor(WaitFor),
+    /// Show what units last wrote
+    DebugLog(DebugLog),
+    /// Print the model as YAML documents
+    Export(Export),
+}
+
+/// Arguments of `up`.
+#[derive(Debug, Args)]
+pub(crate) struct Up {
+    /// YAML documents to start with; those of an earlier `up` where none is given
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub(crate) file: Option<PathBuf>,
+    /// Look for workload binaries here, before PATH. Repeatable
+    #[arg(long = "bin", value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) search: Vec<PathBuf>,
+    /// The nginx to use as load balancer; the one on PATH where none is given
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
+    pub(crate) nginx: Option<PathBuf>,
+}
+
+/// Arguments of `object-store`.
+#[derive(Debug, Args)]
+pub(crate) struct ObjectStore {
+    /// The directory of the buckets
+    #[arg(long, value_name = "DIR")]
+    pub(crate) root: PathBuf,
+    /// Where to listen
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) listen: SocketAddr,
+    /// A file with the access key and the secret key, a line each
+    #[arg(long, value_name = "FILE")]
+    pub(crate) credentials: PathBuf,
+}
+
+/// Arguments of `status`.
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    /// Show only these: application names, unit names, or statuses such as blocked
+    pub(crate) select: Vec<String>,
+    /// Show every change until Ctrl-C; looks every SECONDS (1 where not given)
+    #[arg(short, long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "1",
+          value_parser = clap::value_parser!(u16).range(1..=3600))]
+    pub(crate) watch: Option<u16>,
+    /// The form of the output
+    #[arg(short, long, default_value = "tabular", value_name = "FORMAT")]
+    pub(crate) output: StatusFormat,
+}
+
+/// Arguments of `deploy`.
+#[derive(Debug, Args)]
+pub(crate) struct Deploy {
+    /// The charm: {mimir,loki,tempo}-{coordinator,worker}-k8s or s3-integrator
+    pub(crate) charm: String,
+    /// The application's name; the charm's where none is given
+    pub(crate) name: Option<AppName>,
+    /// How many units
+    #[arg(short = 'n', long, visible_alias = "num-units", default_value_t = 1, value_name = "N",
+          value_parser = clap::value_parser!(u32).range(0..=i64::from(MAX_UNITS)))]
+    pub(crate) units: u32,
+    /// An option's value, or @FILE to read it from a file, @- from standard input. Repeatable
+    #[arg(long = "config", value_name = "KEY=VALUE")]
+    pub(crate) settings: Vec<String>,
+    /// Read the S3 secret key from this file: the same as --config secret-key=@FILE
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) secret_key_file: Option<String>,
+}
+
+/// Arguments of `config`.
+#[derive(Debug, Args)]
+pub(crate) struct Config {
+    /// The application
+    pub(crate) app: AppName,
+    /// KEY prints one value, KEY=VALUE sets it, KEY=@FILE reads it from a file; without any, all options are listed
+    #[arg(value_name = "KEY[=VALUE]")]
+    pub(crate) settings: Vec<String>,
+    /// Set options back to their defaults. Repeatable, or separated by commas
+    #[arg(long, value_name = "KEY", value_delimiter = ',')]
+    pub(crate) reset: Vec<String>,
+    /// The form of the list of options
+    #[arg(short, long, value_name = "FORMAT")]
+    pub(crate) output: Option<Format>,
+}
+
+/// Two applications.
+#[derive(Debug, Args)]
+pub(crate) struct Pair {
+    /// One application, with an endpoint where it matters which
+    #[arg(value_name = "APP[:ENDPOINT]")]
+    pub(crate) one: Side,
+    /// The other
+    #[arg(value_name = "APP[:ENDPOINT]")]
+    pub(crate) other: Side,
+}
+
+/// One side of a relation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Side {
+    /// The application.
+    pub(crate) app: AppName,
+    /// The endpoint, where one is given.
+    pub(crate) endpoint: Option<String>,
+}
+
+impl std::str::FromStr for Side {
+    type Err = muster_model::NameError;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (app, endpoint) = match text.split_once(':') {
+            Some((app, endpoint)) => (app, Some(endpoint.to_owned())),
+            None => (text, None),
+        };
+        Ok(Self { app: app.parse()?, endpoint })
+    }
+}
+
+/// Arguments of `remove-application`.
+#[derive(Debug, Args)]
+pub(crate) struct Remove {
+    /// The application
+    pub(crate) app: AppName,
+    /// Do not ask
+    #[arg(short, long, visible_alias = "no-prompt")]
+    pub(crate) yes: bool,
+}
+
+/// Arguments of `scale`.
+#[derive(Debug, Args)]
+pub(crate) struct Scale {
+    /// The application
+    pub(crate) app: AppName,
+    /// How many units
+    #[arg(value_parser = clap::value_parser!(u32).range(0..=i64::from(MAX_UNITS)))]
+    pub(crate) units: u32,
+}
+
+/// Arguments of `wait-for`.
+#[derive(Debug, Args)]
+pub(crate) struct WaitFor {
+    /// The application
+    pub(crate) app: AppName,
+    /// The status to wait for. For active, all units that are asked for must be there and active too
+    #[arg(long, default_value = "active", value_parser = status_word)]
+    pub(crate) status: WorkloadStatus,
+    /// How long to wait, for example 90s, 5m or 1h30m
+    #[arg(long, default_value = "5m", value_parser = duration)]
+    pub(crate) timeout: Duration,
+}
+
+/// Arguments of `debug-log`.
+#[derive(Debug, Args)]
+pub(crate) struct DebugLog {
+    /// Show only these units, or all units of these applications
+    pub(crate) select: Vec<String>,
+    /// How many lines of each unit
+    #[arg(short = 'n', long, default_value_t = 10, value_name = "N", value_parser = lines)]
+    pub(crate) lines: usize,
+}
+
+/// Arguments of `explain`.
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// PRODUCT [VERSION], a charm, a status, a reason, an application, "options CHARM", "application APP" or
+    /// "statuses"
+    #[arg(num_args = 0..=2)]
+    pub(crate) topic: Vec<String>,
+}
+
+/// Arguments of `export`.
+#[derive(Debug, Args)]
+pub(crate) struct Export {
+    /// Print the values of Secrets too
+    #[arg(long)]
+    pub(crate) show_secrets: bool,
+    /// The form of the output
+    #[arg(short, long, default_value = "yaml", value_name = "FORMAT")]
+    pub(crate) output: Format,
+}
+
+/// Arguments of `check`.
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// Files of YAML documents, read as one model; - is standard input
+    #[arg(required = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) files: Vec<PathBuf>,
+    /// The form of the findings
+    #[arg(short, long, value_name = "FORMAT")]
+    pub(crate) output: Option<Format>,
+}
+
+/// When to use colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ColorWhen {
+    /// On a terminal, unless NO_COLOR is set
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+/// The forms of a status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum StatusFormat {
+    /// Tables for people
+    Tabular,
+    /// The stable form of docs/reference/status.md
+    Json,
+    /// The same as YAML
+    Yaml,
+}
+
+/// Forms for machines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// JSON
+    Json,
+    /// YAML
+    Yaml,
+}
+
+/// All statuses, from the best to the worst.
+pub(crate) const STATUSES: [WorkloadStatus; 5] = [
+    WorkloadStatus::Active,
+    WorkloadStatus::Waiting,
+    WorkloadStatus::Maintenance,
+    WorkloadStatus::Blocked,
+    WorkloadStatus::Error,
+];
+
+/// The status that a word names.
+pub(crate) fn status_word(word: &str) -> Result<WorkloadStatus, String> {
+    STATUSES
+        .into_iter()
+        .find(|status| status.as_str() == word)
+        .ok_or_else(|| format!("use one of {}", STATUSES.map(WorkloadStatus::as_str).join(", ")))
+}
+
+fn lines(text: &str) -> Result<usize, String> {
+    text.parse()
+        .ok()
+        .filter(|n| (1..=100_000).contains(n))
+        .ok_or_else(|| "use a number from 1 to 100000".to_owned())
+}
+
+/// Reads a duration of hours, minutes and seconds, each a whole number with its unit: `90s`, `5m`, `1h30m`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let refuse = || "write whole numbers with h, m or s, for example 90s, 5m or 1h30m".to_owned();
+    let mut seconds = 0_u64;
+    let mut number = String::new();
+    for c in text.chars() {
+        let unit = match c {
+            '0'..='9' => {
+                number.push(c);
+                continue;
+            }
+            'h' => 3600,
+            'm' => 60,
+            's' => 1,
+            _ => return Err(refuse()),
+        };
+        let amount: u64 = number.parse().map_err(|_| refuse())?;
+        number.clear();
+        seconds = amount.checked_mul(unit).and_then(|more| seconds.checked_add(more)).ok_or_else(refuse)?;
+    }
+    if text.is_empty() || !number.is_empty() || seconds > 365 * 24 * 3600 {
+        Err(refuse())
+    } else {
+        Ok(Duration::from_secs(seconds))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStringExt;
+
+    use clap::CommandFactory;
+    use clap::error::ErrorKind;
+
+    use super::*;
+
+    fn parse(words: &[&str]) -> Result<Arguments, ErrorKind> {
+        Arguments::try_parse_from(std::iter::once("muster").chain(words.iter().copied()))
+            .map_err(|e| e.kind())
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn the_issue_s_lines_are_understood() {
+        let line = [
+            "deploy",
+            "mimir-worker-k8s",
+            "--config",
+            "role-read=true",
+            "--config",
+            "role-all=false",
+            "mimir-read",
+            "-n",
+            "2",
+        ];
+        let Verb::Model(ModelVerb::Deploy(deploy)) = parse(&line).unwrap().verb else { panic!() };
+        assert_eq!(
+            (deploy.charm.as_str(), deploy.name.unwrap().as_str(), deploy.units),
+            ("mimir-worker-k8s", "mimir-read", 2)
+        );
+        assert_eq!(deploy.settings, ["role-read=true", "role-all=false"]);
+        let Verb::Model(ModelVerb::Status(status)) =
+            parse(&["status", "--watch", "mimir", "-o", "json"]).unwrap().verb
+        else {
+            panic!()
+        };
+        assert_eq!(
+            (status.watch, status.select, status.output),
+            (Some(1), vec!["mimir".to_owned()], StatusFormat::Json)
+        );
+        let Verb::Model(ModelVerb::Integrate(pair)) = parse(&["integrate", "mimir:s3", "s3"]).unwrap().verb
+        else {
+            panic!()
+        };
+        assert_eq!(pair.one.endpoint.as_deref(), Some("s3"));
+        assert_eq!(pair.other, Side { app: AppName::new("s3").unwrap(), endpoint: None });
+        let Verb::Model(ModelVerb::WaitFor(wait)) = parse(&["wait-for", "mimir"]).unwrap().verb else {
+            panic!()
+        };
+        assert_eq!((wait.status, wait.timeout), (WorkloadStatus::Active, Duration::from_secs(300)));
+        assert_eq!(parse(&["status", "-m", "./here"]).unwrap().model, "./here");
+    }
+
+    #[test]
+    fn wrong_usage_is_refused() {
+        let long = "a".repeat(1 << 20);
+        for words in [
+            &["no-such-verb"][..],
+            &[],
+            &["scale", "mimir"],
+            &["scale", "mimir", "-1"],
+            &["scale", "mimir", "10001"],
+            &["scale", "mimir", "many"],
+            &["scale", "Mimir", "1"],
+            &["scale", &long, "1"],
+            &["scale", "", "1"],
+            &["deploy"],
+            &["deploy", "c", "n", "-n", "1", "-n", "2"],
+            &["integrate", "mimir"],
+            &["integrate", ":x", "mimir"],
+            &["status", "--watch=0"],
+            &["status", "-o", "xml"],
+            &["wait-for", "mimir", "--timeout", "5"],
+            &["wait-for", "mimir", "--status", "happy"],
+            &["debug-log", "-n", "0"],
+            &["check"],
+            &["explain", "a", "b", "c"],
+        ] {
+            assert!(parse(words).is_err(), "{words:?}");
+        }
+        let bytes = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
+        assert!(
+            Arguments::try_parse_from([bytes(b"muster"), bytes(b"scale"), bytes(b"\xff"), bytes(b"1")])
+                .is_err()
+        );
+    }
+
+    #[test]
+    fn durations() {
+        for (text, seconds) in [("90s", 90), ("5m", 300), ("1h30m", 5400), ("0s", 0)] {
+            assert_eq!(duration(text), Ok(Duration::from_secs(seconds)));
+        }
+        for bad in
+            ["", "5", "m", "-1s", "1.5s", "5d", "99999999999999999999s", "18446744073709551615h", "1 s"]
+        {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+}

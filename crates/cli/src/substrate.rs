@@ -1,0 +1,38 @@
+//! What verbs need of whatever carries a model. Verbs are written once against [`Substrate`].
+
+use muster_api::{Document, Kind, ModelStatus};
+use muster_model::AppName;
+
+use crate::failure::Failure;
+
+/// Whether documents may replace others of their name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Write {
+    /// Refuse where one of that name is there.
+    Create,
+    /// Replace what is there.
+    Replace,
+}
+
+/// The last lines of one unit, oldest first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct UnitLog {
+    /// The unit's name.
+    pub(crate) unit: String,
+    /// Its lines.
+    pub(crate) lines: Vec<String>,
+}
+
+/// A model, wherever it runs.
+pub(crate) trait Substrate {
+    /// All documents.
+    async fn documents(&mut self) -> Result<Vec<Document>, Failure>;
+    /// Writes all documents or, when one is refused, none. Answers whether anything changed.
+    async fn apply(&mut self, documents: Vec<Document>, write: Write) -> Result<bool, Failure>;
+    /// Takes one document away. Answers whether it was there.
+    async fn delete(&mut self, kind: Kind, name: &AppName) -> Result<bool, Failure>;
+    /// What is true of every application.
+    async fn status(&mut self) -> Result<ModelStatus, Failure>;
+    /// The last `lines` lines of every unit.
+    async fn logs(&mut self, lines: usize) -> Result<Vec<UnitLog>, Failure>;
+}

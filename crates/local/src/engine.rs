@@ -1,0 +1,526 @@
+//! The loop that carries a model: gather, plan, apply, report; again whenever something happens.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::{self, BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use muster_api::{Document, ModelStatus};
+use muster_model::{AppName, Product, Revision, UnitName};
+use muster_planner::{ObjectStore, Observed, Plan, Probe, plan};
+use muster_relation::{Assignment, ClusterData, Run, ToAgent};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use crate::agents::{AgentCommand, AgentEvent, Agents, agent_log, workload_log};
+use crate::control::{Question, Request, Response, Server};
+use crate::directory::{ModelDirectory, private_directory, write_private};
+use crate::embedded::{self, S3_PORT};
+use crate::gather::{Live, gather, store_revision};
+use crate::probes::{Probed, Probes};
+use crate::state::{State, UnitRecord};
+use crate::up::{Binaries, UpError};
+use crate::view::model_status;
+use crate::{edits, object_store};
+
+/// How long the first plan waits for the agents of units that exist: without their reports it would take running units for
+/// dead ones.
+const ADOPTION_DEADLINE: Duration = Duration::from_secs(5);
+/// More rounds than any change of a model takes; a plan that still asks for more waits for the next event.
+const MOST_ROUNDS: usize = 16;
+
+/// A model that is up.
+pub(crate) struct Engine {
+    directory: ModelDirectory,
+    state: State,
+    saved: State,
+    live: Live,
+    plans: BTreeMap<AppName, Plan>,
+    binaries: Binaries,
+    agents: Agents,
+    agent_events: mpsc::UnboundedReceiver<AgentEvent>,
+    probes: Probes,
+    probe_results: mpsc::UnboundedReceiver<Probed>,
+    questions: mpsc::Receiver<Question>,
+    status: watch::Sender<ModelStatus>,
+    wake_at: Option<Timestamp>,
+    _server: Server,
+}
+
+impl Engine {
+    /// Starts the control socket and the agents of all units that exist.
+    pub(crate) fn start(
+        directory: ModelDirectory,
+        state: State,
+        binaries: Binaries,
+        status: watch::Sender<ModelStatus>,
+    ) -> Result<Self, UpError> {
+        let failed = |action| move |source: io::Error| UpError::Io { action, source };
+        private_directory(&directory.units()).map_err(failed("make the units' directory"))?;
+        let (question, questions) = mpsc::channel(16);
+        let server =
+            Server::start(directory.root(), question).map_err(failed("listen on the control socket"))?;
+        let (events, agent_events) = mpsc::unbounded_channel();
+        let (results, probe_results) = mpsc::unbounded_channel();
+        let mut engine = Self {
+            saved: state.clone(),
+            directory,
+            state,
+            live: Live::default(),
+            plans: BTreeMap::new(),
+            binaries,
+            agents: Agents::new(events),
+            agent_events,
+            probes: Probes::new(results),
+            probe_results,
+            questions,
+            status,
+            wake_at: None,
+            _server: server,
+        };
+        engine.prepare_object_store().map_err(failed("prepare the embedded S3 server"))?;
+        engine.end_strangers().map_err(failed("look for left units"))?;
+        Ok(engine)
+    }
+
+    /// Carries the model until `shutdown`, then stops everything in order.
+    pub(crate) async fn run(mut self, shutdown: CancellationToken) -> Result<(), UpError> {
+        self.agents.ended().await;
+        self.sync_agents();
+        self.adopt(&shutdown).await;
+        self.step()?;
+        while !shutdown.is_cancelled() {
+            let wake = self.wake_at.map(|at| {
+                let wait = Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default();
+                Instant::now() + wait
+            });
+            tokio::select! {
+                () = shutdown.cancelled() => break,
+                event = self.agent_events.recv() => if let Some(event) = event { self.note(event) },
+                probed = self.probe_results.recv() => if let Some(probed) = probed { self.note_probe(probed) },
+                question = self.questions.recv() => {
+                    if let Some(question) = question {
+                        self.answer(question)?;
+                    }
+                }
+                () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => self.probe_again(),
+            }
+            // What has come in meanwhile is one occasion to plan, not many.
+            while let Ok(event) = self.agent_events.try_recv() {
+                self.note(event);
+            }
+            self.step()?;
+        }
+        self.stop().await
+    }
+
+    /// Waits until the agents of all units that exist have reported.
+    async fn adopt(&mut self, shutdown: &CancellationToken) {
+        let deadline = Instant::now() + ADOPTION_DEADLINE;
+        let all_told = |live: &Live, state: &State| {
+            state
+                .units
+                .keys()
+                .all(|unit| live.connected.contains_key(unit) && live.reports.contains_key(unit))
+        };
+        while !shutdown.is_cancelled() && !all_told(&self.live, &self.state) {
+            match timeout_at(deadline, self.agent_events.recv()).await {
+                Ok(Some(event)) => self.note(event),
+                Ok(None) | Err(_) => return,
+            }
+        }
+    }
+
+    fn note(&mut self, event: AgentEvent) {
+        match event {
+            AgentEvent::Connected(unit) => {
+                self.live.connected.insert(unit, true);
+            }
+            AgentEvent::Report(unit, report) => {
+                let store = unit == embedded::unit();
+                let came_up = report.ready && self.live.reports.get(&unit).is_none_or(|r| !r.ready);
+                self.live.reports.insert(unit, *report);
+                if store && came_up {
+                    // What failed while the embedded server was away is asked again at once.
+                    self.live.probes.retain(|_, (_, probe)| matches!(probe, Probe::Ready { .. }));
+                }
+            }
+            AgentEvent::Lost(unit) => {
+                self.live.connected.insert(unit, false);
+            }
+        }
+    }
+
+    fn note_probe(&mut self, probed: Probed) {
+        self.probes.finished(&probed);
+        let Probed { app, revision, probe } = probed;
+        self.live.probes.insert(app, (revision, probe));
+    }
+
+    /// Plans and carries out until the plans ask for nothing more.
+    fn step(&mut self) -> Result<(), UpError> {
+        for _ in 0..MOST_ROUNDS {
+            let observed = gather(&self.state, &self.live);
+            let now = Timestamp::now();
+            let plans: BTreeMap<AppName, Plan> =
+                observed.iter().map(|observed| (observed.name.clone(), plan(observed, now))).collect();
+            for observed in &observed {
+                if let Some(plan) = plans.get(&observed.name) {
+                    self.carry_out(observed, plan);
+                }
+            }
+            self.drop_gone(&plans);
+            self.wake_at = plans.values().filter_map(|plan| plan.wake_at).min();
+            self.plans = plans;
+            self.start_probes(&observed);
+            if self.state == self.saved {
+                break;
+            }
+            // Saved before it is done: after a crash nobody runs what the model does not know of.
+            self.directory.save(&self.state)?;
+            self.saved = self.state.clone();
+            self.sync_agents();
+        }
+        self.tell_agents();
+        let status = model_status(&self.state, &self.live, &self.plans);
+        self.status.send_if_modified(|now| {
+            let news = *now != status;
+            if news {
+                *now = status;
+            }
+            news
+        });
+        Ok(())
+    }
+
+    /// Writes what a plan decides into the state.
+    fn carry_out(&mut self, observed: &Observed, plan: &Plan) {
+        let changes = plan.changes(observed);
+        for unit in &changes.remove {
+            self.state.units.remove(unit);
+            self.live.reports.remove(unit);
+        }
+        for unit in &changes.create {
+            let (Some(address), Ok(instance)) = (self.state.address(unit), embedded::random_hex(8)) else {
+                tracing::error!(%unit, "no address or no random bytes for a new unit");
+                continue;
+            };
+            self.state.units.insert(unit.clone(), UnitRecord { instance, address, assigned: None });
+        }
+        for (unit, assignment) in changes.assign {
+            if let Some(record) = self.state.units.get_mut(&unit) {
+                record.assigned = Some(assignment);
+            }
+        }
+        for (worker, planned) in &plan.workers {
+            // A worker without units carries nobody's assignments.
+            if planned.units.is_empty() {
+                self.state.attached.remove(worker);
+            } else {
+                self.state.attached.insert(worker.clone(), observed.name.clone());
+            }
+        }
+        self.state.carry.insert(observed.name.clone(), plan.carry.clone());
+    }
+
+    /// Drops the documents of applications that were being removed and have no units left.
+    fn drop_gone(&mut self, plans: &BTreeMap<AppName, Plan>) {
+        let units = &self.state.units;
+        let mut gone = Vec::new();
+        for stored in self.state.documents.iter().filter(|s| s.removing) {
+            let Ok(name) = stored.document.name() else { continue };
+            let left = match &stored.document {
+                Document::Coordinator(_) => plans.get(&name).is_some_and(|plan| !plan.is_gone(&name, &name)),
+                _ => units.range(name.unit(0)..=name.unit(u32::MAX)).next().is_some(),
+            };
+            if !left {
+                gone.push((stored.document.kind(), name));
+            }
+        }
+        for (kind, name) in gone {
+            self.state
+                .documents
+                .retain(|s| !(s.document.kind() == kind && s.document.name().as_ref() == Ok(&name)));
+            self.state.carry.remove(&name);
+            self.state.attached.remove(&name);
+            self.state.attached.retain(|_, coordinator| *coordinator != name);
+        }
+    }
+
+    /// Every unit that exists has an agent, and no other.
+    fn sync_agents(&mut self) {
+        for unit in self.agents.units() {
+            if !self.state.units.contains_key(&unit) {
+                self.agents.end(&unit);
+                self.live.connected.remove(&unit);
+            }
+        }
+        let having = self.agents.units();
+        let missing: Vec<_> = self.state.units.iter().filter(|(unit, _)| !having.contains(unit)).collect();
+        let commands: Vec<_> =
+            missing.into_iter().map(|(u, record)| (u.clone(), self.agent_command(u, record))).collect();
+        for (unit, command) in commands {
+            self.agents.ensure(&unit, command);
+        }
+    }
+
+    fn tell_agents(&self) {
+        for plan in self.plans.values() {
+            for (unit, record) in &self.state.units {
+                let shared = if plan.workers.contains_key(unit.application()) {
+                    &plan.cluster
+                } else if self.plans.get(unit.application()).is_some_and(|own| std::ptr::eq(own, plan)) {
+                    &plan.balancer_cluster
+                } else {
+                    continue;
+                };
+                if let (Some(assignment), Some(shared)) = (&record.assigned, shared) {
+                    self.agents.tell(unit, update(assignment, shared));
+                }
+            }
+        }
+        if self.state.object_store.is_some() {
+            let nothing = ClusterData {
+                product: Product::Mimir,
+                version: muster_model::Version { major: 0, minor: 0 },
+                documents: BTreeMap::new(),
+                object_storage: None,
+                tls: None,
+            };
+            self.agents.tell(&embedded::unit(), update(&embedded::assignment(), &nothing));
+        }
+    }
+
+    fn start_probes(&mut self, observed: &[Observed]) {
+        let store_ready = self.live.reports.get(&embedded::unit()).is_some_and(|report| report.ready);
+        for observed in observed {
+            let (ObjectStore::Related { storage, probe }, Some(s3)) =
+                (&observed.object_store, &observed.spec.s3)
+            else {
+                continue;
+            };
+            let own = self.state.addresses.get(&embedded::unit()).map(|a| format!("{a}:{S3_PORT}"));
+            let embedded =
+                self.state.object_store.is_some() && own.as_ref() == Some(&storage.endpoint.authority);
+            if *probe == Probe::Pending
+                && (store_ready || !embedded)
+                && let Ok(app) = AppName::new(&s3.secret)
+            {
+                self.probes.start(&app, store_revision(storage), storage);
+            }
+        }
+    }
+
+    /// Asks the object stores again whose last answer has become old.
+    fn probe_again(&mut self) {
+        let now = Timestamp::now();
+        for observed in gather(&self.state, &self.live) {
+            let due =
+                self.plans.get(&observed.name).and_then(|plan| plan.wake_at).is_some_and(|at| at <= now);
+            if let (true, ObjectStore::Related { storage, .. }, Some(s3)) =
+                (due, &observed.object_store, &observed.spec.s3)
+                && let Ok(app) = AppName::new(&s3.secret)
+            {
+                self.probes.start(&app, store_revision(storage), storage);
+            }
+        }
+    }
+
+    fn agent_command(&self, unit: &UnitName, record: &UnitRecord) -> AgentCommand {
+        let directory = self.directory.unit(unit);
+        let log = workload_log(&directory);
+        let mut arguments: Vec<OsString> = Vec::new();
+        let common = |arguments: &mut Vec<OsString>| {
+            for (flag, value) in [
+                ("--unit", OsString::from(unit.to_string())),
+                ("--instance", record.instance.clone().into()),
+                ("--address", record.address.to_string().into()),
+                ("--directory", directory.clone().into()),
+                ("--log", log.clone().into()),
+            ] {
+                arguments.extend([OsString::from(flag), value]);
+            }
+        };
+        let program = if *unit == embedded::unit() {
+            arguments.push("run-command".into());
+            common(&mut arguments);
+            arguments.extend(["--ready-path", object_store::HEALTH_PATH, "--port"].map(OsString::from));
+            arguments.push(S3_PORT.to_string().into());
+            arguments.push("--".into());
+            arguments.push(self.binaries.muster.clone().into());
+            arguments.extend(["object-store", "--root"].map(OsString::from));
+            arguments.push(self.directory.object_store().into());
+            arguments.extend(["--listen".into(), OsString::from(format!("{}:{S3_PORT}", record.address))]);
+            arguments.extend(["--credentials".into(), OsString::from(self.credentials_file())]);
+            &self.binaries.worker
+        } else if self.state.coordinators().any(|(name, ..)| name == *unit.application()) {
+            arguments.push("proxy".into());
+            common(&mut arguments);
+            arguments.extend(["--binary".into(), OsString::from(self.binaries.nginx.clone())]);
+            &self.binaries.coordinator
+        } else {
+            arguments.push("run".into());
+            common(&mut arguments);
+            let product = self.worker_product(unit.application()).unwrap_or(Product::Mimir);
+            arguments.extend(["--binary".into(), self.workload_binary(product).into()]);
+            &self.binaries.worker
+        };
+        AgentCommand { directory, program: program.clone(), arguments }
+    }
+
+    fn coordinator_product(&self, app: &AppName) -> Option<Product> {
+        let (_, coordinator, _) = self.state.coordinators().find(|(name, ..)| name == app)?;
+        coordinator.spec.product.parse().ok()
+    }
+
+    fn worker_product(&self, app: &AppName) -> Option<Product> {
+        let (_, worker, _) = self.state.workers().find(|(name, ..)| name == app)?;
+        let coordinator =
+            self.state.attached.get(app).map(AppName::as_str).or(worker.spec.coordinator.as_deref())?;
+        self.coordinator_product(&AppName::new(coordinator).ok()?)
+    }
+
+    /// The product's binary: in the given directories, else on `PATH`; the bare name where it is in neither, so that the
+    /// unit's status says what is missing.
+    fn workload_binary(&self, product: Product) -> PathBuf {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let given = self.binaries.workloads.iter().cloned();
+        given
+            .chain(std::env::split_paths(&path))
+            .map(|place| if place.is_dir() { place.join(product.as_str()) } else { place })
+            .find(|file| file.is_file() && file.file_name().is_some_and(|name| name == product.as_str()))
+            .unwrap_or_else(|| PathBuf::from(product.as_str()))
+    }
+
+    fn credentials_file(&self) -> PathBuf {
+        self.directory.root().join("object-store.credentials")
+    }
+
+    /// The embedded server's unit, its directory and its credentials, where the model has one.
+    fn prepare_object_store(&mut self) -> io::Result<()> {
+        let Some(store) = self.state.object_store.clone() else { return Ok(()) };
+        private_directory(&self.directory.object_store())?;
+        let lines = format!("{}\n{}\n", store.access_key.expose(), store.secret_key.expose());
+        write_private(&self.credentials_file(), lines.as_bytes())?;
+        let unit = embedded::unit();
+        if !self.state.units.contains_key(&unit) {
+            let address = self.state.address(&unit).ok_or_else(|| io::Error::other("no address is left"))?;
+            let record = UnitRecord {
+                instance: embedded::random_hex(8)?,
+                address,
+                assigned: Some(embedded::assignment()),
+            };
+            self.state.units.insert(unit, record);
+        }
+        Ok(())
+    }
+
+    /// Ends agents of units that the model does not know: a crash between a removal and its end leaves them.
+    fn end_strangers(&mut self) -> io::Result<()> {
+        for entry in std::fs::read_dir(self.directory.units())? {
+            let path = entry?.path();
+            let label = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            let known = self.state.units.keys().any(|unit| unit.label() == label);
+            let unit = label
+                .rsplit_once('-')
+                .and_then(|(app, number)| format!("{app}/{number}").parse::<UnitName>().ok());
+            if let (false, Some(unit)) = (known, unit)
+                && path.join("agent.sock").exists()
+            {
+                let command =
+                    AgentCommand { directory: path, program: PathBuf::new(), arguments: Vec::new() };
+                self.agents.ensure(&unit, command);
+                self.agents.end(&unit);
+            }
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self, question: Question) -> Result<(), UpError> {
+        let edited = |result: Result<bool, edits::EditError>| match result {
+            Ok(changed) => Response::Done { changed },
+            Err(error) => Response::Refused { message: error.to_string() },
+        };
+        let response = match question.request {
+            Request::Documents => {
+                let mut documents: Vec<_> = self.state.documents.iter().map(|s| s.document.clone()).collect();
+                documents.sort_by_key(|d| (d.kind(), d.name().ok()));
+                Response::Documents { documents }
+            }
+            Request::Apply { documents, create_only } => {
+                edited(edits::apply(&mut self.state, documents, create_only))
+            }
+            Request::Delete { kind, name } => edited(edits::delete(&mut self.state, kind, &name)),
+            Request::Status => {
+                let status = Box::new(model_status(&self.state, &self.live, &self.plans));
+                Response::Status { status }
+            }
+            Request::Logs { lines } => Response::Logs { units: self.logs(lines) },
+        };
+        // What was answered is kept: an edit that was accepted survives a crash right after.
+        if self.state != self.saved {
+            self.directory.save(&self.state)?;
+            self.saved = self.state.clone();
+            self.step()?;
+        }
+        // Whoever asked may be gone.
+        let _ = question.answer.send(response);
+        Ok(())
+    }
+
+    fn logs(&self, lines: usize) -> Vec<(String, Vec<String>)> {
+        let of = |unit: &UnitName| {
+            let directory = self.directory.unit(unit);
+            let mut all = last_lines(&agent_log(&directory), lines);
+            all.extend(last_lines(&workload_log(&directory), lines));
+            all.split_off(all.len().saturating_sub(lines))
+        };
+        self.state.units.keys().map(|unit| (unit.to_string(), of(unit))).collect()
+    }
+
+    /// Stops everything: first the load balancers, then the workers, then the embedded S3 server. The workloads keep their
+    /// disks and their places in the rings; `up` again goes on with them.
+    async fn stop(mut self) -> Result<(), UpError> {
+        let store = embedded::unit();
+        let balancers: Vec<AppName> = self.state.coordinators().map(|(name, ..)| name).collect();
+        let (first, rest): (Vec<_>, Vec<_>) =
+            self.agents.units().into_iter().partition(|unit| balancers.contains(unit.application()));
+        let (last, second): (Vec<_>, Vec<_>) = rest.into_iter().partition(|unit| *unit == store);
+        for group in [first, second, last] {
+            for unit in &group {
+                self.agents.end(unit);
+            }
+            self.agents.ended().await;
+        }
+        Ok(())
+    }
+}
+
+/// The unit's part of what the cluster shares: only the document that it is to run.
+fn update(assignment: &Assignment, shared: &ClusterData) -> ToAgent {
+    let wanted = |revision: &Revision| assignment.run == Run::Start && *revision == assignment.revision;
+    let documents = shared.documents.iter().filter(|(revision, _)| wanted(revision));
+    let cluster = ClusterData {
+        product: shared.product,
+        version: shared.version,
+        documents: documents.map(|(revision, text)| (revision.clone(), text.clone())).collect(),
+        object_storage: shared.object_storage.clone(),
+        tls: shared.tls.clone(),
+    };
+    ToAgent::Update { assignment: assignment.clone(), cluster: Box::new(cluster) }
+}
+
+fn last_lines(path: &Path, count: usize) -> Vec<String> {
+    let Ok(file) = std::fs::File::open(path) else { return Vec::new() };
+    let mut lines = std::collections::VecDeque::new();
+    for line in BufReader::new(file).split(b'\n').map_while(Result::ok) {
+        lines.push_back(String::from_utf8_lossy(&line).into_owned());
+        if lines.len() > count {
+            lines.pop_front();
+        }
+    }
+    lines.into()
+}

@@ -1,0 +1,145 @@
+//! From the model's state and what its units say to what the planner observes.
+
+use std::collections::BTreeMap;
+
+use muster_model::{AppName, ObjectStorage, Revision, TlsMaterial, UnitName};
+use muster_planner::{Claim, ObjectStore, Observed, ObservedUnit, ObservedWorker, Probe, Tls, contested};
+use muster_relation::Report;
+
+use crate::state::State;
+
+/// What is known of the units right now.
+#[derive(Debug, Default)]
+pub(crate) struct Live {
+    /// The last report of each unit.
+    pub reports: BTreeMap<UnitName, Report>,
+    /// Whether each unit's agent is connected. A unit that is not named is not.
+    pub connected: BTreeMap<UnitName, bool>,
+    /// The last probe of each S3 application, with the revision of the data that was probed.
+    pub probes: BTreeMap<AppName, (Revision, Probe)>,
+}
+
+/// What the planner is to observe of each coordinator, in order of their creation.
+#[must_use]
+pub(crate) fn gather(state: &State, live: &Live) -> Vec<Observed> {
+    let stores: BTreeMap<AppName, Result<ObjectStorage, String>> =
+        state.s3_applications().map(|(name, values)| (name, parse_store(values))).collect();
+    let named =
+        |coordinator: &muster_api::Coordinator| coordinator.spec.s3.as_ref().map(|s3| s3.secret.clone());
+    let coordinators: Vec<_> = state.coordinators().collect();
+    let claims = coordinators.iter().filter_map(|(name, coordinator, _)| {
+        let store = {
+            let secret = named(coordinator)?;
+            let (_, store) = stores.iter().find(|(name, _)| name.as_str() == secret)?;
+            store.as_ref().ok()?
+        };
+        Some(Claim { coordinator: name, storage: store })
+    });
+    let taken = contested(claims);
+    coordinators
+        .iter()
+        .map(|(name, coordinator, removing)| {
+            let object_store = match named(coordinator) {
+                None => ObjectStore::NotRelated,
+                Some(secret) => object_store(secret, &stores, taken.get(name), live),
+            };
+            Observed {
+                cluster_id: format!("{}-{name}", state.id),
+                spec: coordinator.spec.clone(),
+                removing: *removing,
+                balancers: units(state, live, name),
+                workers: workers(state, live, name),
+                object_store,
+                tls: tls(state, coordinator),
+                carry: state.carry.get(name).cloned().unwrap_or_default(),
+                name: name.clone(),
+            }
+        })
+        .collect()
+}
+
+/// The S3 data of an application, or what is wrong with it.
+pub(crate) fn parse_store(
+    values: Result<BTreeMap<String, muster_model::Secret>, String>,
+) -> Result<ObjectStorage, String> {
+    ObjectStorage::from_secret(&values?).map_err(|e| e.to_string())
+}
+
+/// Names exactly this S3 data, so that a probe of other data is not taken for one of it.
+pub(crate) fn store_revision(storage: &ObjectStorage) -> Revision {
+    let text = serde_json::to_vec(storage).unwrap_or_default();
+    Revision::of([text.as_slice()])
+}
+
+fn object_store(
+    secret: String,
+    stores: &BTreeMap<AppName, Result<ObjectStorage, String>>,
+    taken_by: Option<&AppName>,
+    live: &Live,
+) -> ObjectStore {
+    let app = stores.iter().find(|(name, _)| name.as_str() == secret);
+    let Some((app, parsed)) = app else { return ObjectStore::SecretMissing(secret) };
+    match (parsed, taken_by) {
+        (Err(problem), _) => ObjectStore::Invalid { secret, problem: problem.clone() },
+        (Ok(storage), Some(by)) => ObjectStore::Taken { bucket: storage.bucket.clone(), by: by.clone() },
+        (Ok(storage), None) => {
+            let probe = live.probes.get(app).filter(|(revision, _)| *revision == store_revision(storage));
+            ObjectStore::Related {
+                storage: Box::new(storage.clone()),
+                probe: probe.map_or(Probe::Pending, |(_, probe)| probe.clone()),
+            }
+        }
+    }
+}
+
+fn tls(state: &State, coordinator: &muster_api::Coordinator) -> Tls {
+    let Some(reference) = &coordinator.spec.tls else { return Tls::Off };
+    let name = &reference.secret;
+    let Some(values) = state.secret(name, "kubernetes.io/tls") else {
+        return Tls::Invalid(format!(
+            "Secret {name:?} of type kubernetes.io/tls does not exist; apply one, or remove spec.tls"
+        ));
+    };
+    match values.and_then(|values| TlsMaterial::from_secret(&values).map_err(|e| e.to_string())) {
+        Ok(material) => Tls::On(material),
+        Err(problem) => Tls::Invalid(format!("Secret {name:?}: {problem}")),
+    }
+}
+
+fn units(state: &State, live: &Live, app: &AppName) -> BTreeMap<u32, ObservedUnit> {
+    state
+        .units_of(app)
+        .map(|(name, record)| {
+            // A report of an earlier unit of the same name says nothing about this one.
+            let report = live.reports.get(name).filter(|r| r.instance == record.instance).cloned();
+            let unit = ObservedUnit {
+                address: Some(record.address.to_string()),
+                assigned: record.assigned.clone(),
+                report,
+                connected: live.connected.get(name).copied().unwrap_or(false),
+            };
+            (name.number(), unit)
+        })
+        .collect()
+}
+
+/// The workers whose units carry this coordinator's assignments, or that wait for their first one from it.
+fn workers(state: &State, live: &Live, coordinator: &AppName) -> BTreeMap<AppName, ObservedWorker> {
+    state
+        .workers()
+        .filter_map(|(name, worker, removing)| {
+            let related = worker.spec.coordinator.as_deref() == Some(coordinator.as_str());
+            let observed = |removing| ObservedWorker {
+                spec: worker.spec.clone(),
+                removing,
+                units: units(state, live, &name),
+            };
+            match state.attached.get(&name) {
+                Some(attached) if attached == coordinator => Some(observed(removing || !related)),
+                None if related && !removing => Some(observed(false)),
+                _ => None,
+            }
+            .map(|worker| (name.clone(), worker))
+        })
+        .collect()
+}

@@ -1,0 +1,287 @@
+//! The load balancer's document, from routes and ready units.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use muster_model::route::{PathMatch, Route, Traffic};
+use muster_model::{HTTP_PORT, Product, Role};
+
+use crate::directive::{Directive, Document, Name};
+use crate::files;
+use crate::server::Server;
+use crate::status::{CONNECTIONS_PATH, READY_PATH, STATUS_PORT, ready_text};
+use crate::unit::{REVISION, UNIT_ADDRESS, UNIT_HOST};
+
+/// What the load balancer is to do.
+#[derive(Debug, Clone, Copy)]
+pub struct Layout<'a> {
+    /// The product behind it.
+    pub product: Product,
+    /// The paths that are let through. Where two routes match the same path in the same way, the first one counts.
+    pub routes: &'a [Route],
+    /// The ready units of each role. Their order and repetitions do not matter.
+    pub upstreams: &'a BTreeMap<Role, Vec<Server>>,
+    /// Whether users speak TLS to it, with the files [`files::CERTIFICATE`] and [`files::KEY`].
+    pub tls: bool,
+}
+
+/// How long old workers may go on with requests after a reload or a graceful stop, in seconds. Longer than every read
+/// timeout, so that a reload never cuts a slow query.
+pub const SHUTDOWN_TIMEOUT_SECONDS: u32 = 310;
+
+/// Seconds after which clients should try again where a role has no ready unit.
+const RETRY_AFTER: &str = "5";
+
+/// Request targets whose path could mean another one to the server behind than to nginx: nginx picks the location by
+/// the decoded and normalised path, yet sends the target on as the client wrote it (an encoded slash in a rule
+/// namespace must survive). Dot segments in every spelling, empty segments, a fragment, a backslash.
+const CROOKED_TARGET: &str = "~*^[^?]*(?:[#\\\\]|//|(?:/|%2f)(?:[.]|%2e){1,2}(?:/|%2f|[?]|$))";
+
+/// Makes the document. It depends on nothing but `input`, and not on upstreams that no route uses, so equal needs give
+/// equal text and cause no reload.
+#[must_use]
+pub fn layout(input: &Layout<'_>) -> Document {
+    let upstreams = used_upstreams(input);
+    let mut http = http_settings();
+    http.extend(upstreams.iter().map(|(role, servers)| upstream(*role, servers)));
+    http.push(user_server(input, &upstreams));
+    http.push(status_server());
+    Document(vec![
+        // Not `auto`: that counts the machine's processors, not the container's share of them.
+        simple(Name::WorkerProcesses, ["2"]),
+        // Two descriptors for each connection: the client's and the unit's.
+        simple(Name::WorkerRlimitNofile, ["8192"]),
+        simple(Name::WorkerShutdownTimeout, [seconds(SHUTDOWN_TIMEOUT_SECONDS)]),
+        simple(Name::ErrorLog, ["stderr", "error"]),
+        simple(Name::Pid, [files::PID]),
+        Directive::block(Name::Events, vec![simple(Name::WorkerConnections, ["4096"])]),
+        Directive::block(Name::Http, http),
+    ])
+}
+
+fn http_settings() -> Vec<Directive> {
+    vec![
+        simple(Name::AccessLog, ["off"]),
+        simple(Name::ServerTokens, ["off"]),
+        simple(Name::DefaultType, ["text/plain"]),
+        simple(Name::ClientBodyTempPath, ["run/body"]),
+        simple(Name::ProxyTempPath, ["run/proxy"]),
+        simple(Name::FastcgiTempPath, ["run/fastcgi"]),
+        simple(Name::UwsgiTempPath, ["run/uwsgi"]),
+        simple(Name::ScgiTempPath, ["run/scgi"]),
+        // Long queries come in the request line.
+        simple(Name::LargeClientHeaderBuffers, ["4", "64k"]),
+        // Larger bodies go through a file in run/body.
+        simple(Name::ClientBodyBufferSize, ["1m"]),
+        // Answers never do: the unit waits for a slow client instead.
+        simple(Name::ProxyMaxTempFileSize, ["0"]),
+        simple(Name::ProxyHttpVersion, ["1.1"]),
+        // Request headers are set here alone: a location that set one would lose all of these.
+        simple(Name::ProxySetHeader, ["Connection", ""]),
+        simple(Name::ProxySetHeader, ["Host", "$http_host"]),
+        simple(Name::ProxySetHeader, ["X-Forwarded-For", "$proxy_add_x_forwarded_for"]),
+        simple(Name::ProxySetHeader, ["X-Forwarded-Proto", "$scheme"]),
+        simple(Name::ProxySetHeader, ["X-Scope-OrgID", "$muster_tenant"]),
+        Directive::map(
+            "$http_x_scope_orgid",
+            "$muster_tenant",
+            &[("default", "$http_x_scope_orgid"), ("", "anonymous")],
+        ),
+        // See the crate's section on reloads.
+        Directive::map("$realpath_root", "$muster_closing", &[("default", ""), ("~/run/close$", "close")]),
+        Directive::map("$request_uri", "$muster_crooked", &[("default", ""), (CROOKED_TARGET, "1")]),
+    ]
+}
+
+/// The servers of each role that some route needs and some unit serves.
+fn used_upstreams<'a>(input: &Layout<'a>) -> BTreeMap<Role, BTreeSet<&'a Server>> {
+    let used: BTreeSet<Role> = input.routes.iter().map(|route| route.role).collect();
+    let ready = input.upstreams.iter().filter(|(role, servers)| used.contains(role) && !servers.is_empty());
+    ready.map(|(role, servers)| (*role, servers.iter().collect())).collect()
+}
+
+/// Round robin, not `least_conn`: a unit that fails fast always has the fewest connections, and would draw all traffic.
+fn upstream(role: Role, servers: &BTreeSet<&Server>) -> Directive {
+    let server = |server: &&Server| {
+        simple(Name::Server, [server.to_string(), "max_fails=1".to_owned(), "fail_timeout=5s".to_owned()])
+    };
+    let mut block: Vec<_> = servers.iter().map(server).collect();
+    block.push(simple(Name::Keepalive, ["32"]));
+    Directive::with(Name::Upstream, [role.as_str()], block)
+}
+
+fn user_server(input: &Layout<'_>, upstreams: &BTreeMap<Role, BTreeSet<&Server>>) -> Directive {
+    let mut block = listen(HTTP_PORT, input.tls);
+    block.push(simple(Name::Root, [format!("{}{REVISION}", files::CONNECTIONS)]));
+    block.push(closing());
+    block.push(Directive::with(
+        Name::If,
+        ["($muster_crooked)"],
+        vec![answer(
+            "400",
+            "the path has empty or dot segments, a fragment or a backslash: write it without\n",
+        )],
+    ));
+    let about = format!("Muster load balancer for {}\n", input.product);
+    let mut locations = Locations::default();
+    locations.exact("/", vec![answer("200", &about)]);
+    locations.exact(READY_PATH, vec![ready()]);
+    locations.exact(CONNECTIONS_PATH, connections());
+    for route in input.routes {
+        let block =
+            if upstreams.contains_key(&route.role) { proxied(route) } else { unavailable(route.role) };
+        match route.path {
+            PathMatch::Exact(path) => locations.exact(path, block),
+            PathMatch::Prefix(path) => locations.below(path, block),
+        }
+    }
+    locations.below("", vec![answer("404", "not found: this path is not served here\n")]);
+    block.extend(locations.0);
+    Directive::block(Name::Server, block)
+}
+
+/// The agent's own server: without TLS, so that the agent needs no certificate, and without keep-alive, so that every
+/// poll meets a worker that still accepts connections.
+fn status_server() -> Directive {
+    let mut locations = Locations::default();
+    locations.exact(READY_PATH, vec![ready()]);
+    locations.exact(CONNECTIONS_PATH, connections());
+    locations.below("", vec![answer("404", "not found: this path is not served here\n")]);
+    let mut block = listen(STATUS_PORT, false);
+    block.push(simple(Name::KeepaliveTimeout, ["0"]));
+    block.extend(locations.0);
+    Directive::block(Name::Server, block)
+}
+
+/// `deferred`: a connection reaches nginx with its first bytes. Those on which no request has come yet are thus not
+/// among the waiting ones that a reload wants gone, and never sit with a worker that is about to end.
+fn listen(port: u16, tls: bool) -> Vec<Directive> {
+    let socket = format!("{UNIT_HOST}:{port}");
+    if !tls {
+        return vec![simple(Name::Listen, [socket.as_str(), "deferred"])];
+    }
+    vec![
+        simple(Name::Listen, [socket.as_str(), "deferred", "ssl"]),
+        simple(Name::SslCertificate, [files::CERTIFICATE]),
+        simple(Name::SslCertificateKey, [files::KEY]),
+        simple(Name::SslProtocols, ["TLSv1.2", "TLSv1.3"]),
+    ]
+}
+
+/// Locations in the order of their declaration, each once. Always with a modifier: without one, nginx would look for
+/// it in the path's first characters.
+#[derive(Default)]
+struct Locations(Vec<Directive>);
+
+impl Locations {
+    fn exact(&mut self, path: &str, block: Vec<Directive>) {
+        self.add("=", path, block);
+    }
+
+    /// The path and everything below it.
+    fn below(&mut self, path: &str, block: Vec<Directive>) {
+        let path = path.trim_end_matches('/');
+        if !path.is_empty() {
+            self.add("=", path, block.clone());
+        }
+        self.add("^~", &format!("{path}/"), block);
+    }
+
+    fn add(&mut self, modifier: &str, path: &str, block: Vec<Directive>) {
+        let taken = |location: &Directive| location.arguments == [modifier, path];
+        if !self.0.iter().any(taken) {
+            self.0.push(Directive::with(Name::Location, [modifier, path], block));
+        }
+    }
+}
+
+fn proxied(route: &Route) -> Vec<Directive> {
+    let mut block = match route.traffic {
+        Traffic::Push => [limits("100m", 60), retry(Repeat::Always)].concat(),
+        Traffic::Query => [limits("100m", 300), retry(Repeat::Always)].concat(),
+        Traffic::Api => [limits("100m", 60), retry(Repeat::Idempotent)].concat(),
+        Traffic::Upload => [
+            limits("0", 300),
+            vec![simple(Name::ProxyRequestBuffering, ["off"]), simple(Name::ProxyNextUpstream, ["off"])],
+        ]
+        .concat(),
+    };
+    block.push(simple(Name::ProxyPass, [format!("http://{}", route.role)]));
+    block
+}
+
+/// The largest request body (`0`: any), and how long a unit may be silent before and within its answer.
+fn limits(body: &str, read_seconds: u32) -> Vec<Directive> {
+    vec![
+        simple(Name::ClientMaxBodySize, [body]),
+        simple(Name::ProxyConnectTimeout, ["2s"]),
+        simple(Name::ProxySendTimeout, ["60s"]),
+        simple(Name::ProxyReadTimeout, [seconds(read_seconds)]),
+    ]
+}
+
+/// Which requests another unit may get after one has failed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Repeat {
+    /// All. A repeated sample changes nothing, and a query neither.
+    Always,
+    /// Those whose method says so, and those of which no byte was sent.
+    Idempotent,
+}
+
+fn retry(repeat: Repeat) -> Vec<Directive> {
+    let mut conditions = vec!["error", "timeout", "http_502", "http_503"];
+    if repeat == Repeat::Always {
+        conditions.push("non_idempotent");
+    }
+    vec![
+        simple(Name::ProxyNextUpstream, conditions),
+        simple(Name::ProxyNextUpstreamTries, ["2"]),
+        // No second try after a unit was silent for the whole read timeout.
+        simple(Name::ProxyNextUpstreamTimeout, ["20s"]),
+    ]
+}
+
+/// What a role without ready units answers, in the shape of Prometheus' API errors.
+fn unavailable(role: Role) -> Vec<Directive> {
+    let body = format!(
+        "{{\"status\":\"error\",\"errorType\":\"unavailable\",\"error\":\"no ready unit has the role {role}\"}}\n"
+    );
+    vec![
+        // A location with a response header of its own must repeat the server's.
+        closing(),
+        simple(Name::AddHeader, ["Retry-After", RETRY_AFTER, "always"]),
+        simple(Name::DefaultType, ["application/json"]),
+        answer("503", &body),
+    ]
+}
+
+/// Adds nothing while the variable is empty.
+fn closing() -> Directive {
+    simple(Name::AddHeader, ["Connection", "$muster_closing", "always"])
+}
+
+fn ready() -> Directive {
+    answer("200", &ready_text(REVISION))
+}
+
+fn connections() -> Vec<Directive> {
+    vec![
+        simple(Name::Allow, [UNIT_ADDRESS]),
+        simple(Name::Allow, ["127.0.0.0/8"]),
+        simple(Name::Allow, ["::1"]),
+        simple(Name::Deny, ["all"]),
+        simple::<&str>(Name::StubStatus, []),
+    ]
+}
+
+fn answer(code: &str, body: &str) -> Directive {
+    simple(Name::Return, [code, body])
+}
+
+fn simple<A: Into<String>>(name: Name, arguments: impl IntoIterator<Item = A>) -> Directive {
+    Directive::simple(name, arguments)
+}
+
+fn seconds(n: u32) -> String {
+    format!("{n}s")
+}

@@ -1,0 +1,111 @@
+//! The command line.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use muster_agent::Settings;
+use muster_agent::workload::Readiness;
+use muster_model::UnitName;
+use muster_telemetry::Format;
+
+/// Runs one unit of a worker application.
+#[derive(Debug, Parser)]
+#[command(name = "worker", version)]
+pub(crate) struct Arguments {
+    /// How the agent's own log is written to standard error: text or json.
+    #[arg(long, env = "MUSTER_LOG_FORMAT", default_value_t, global = true)]
+    pub(crate) log_format: Format,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Supervise Tempo, Mimir or Loki, as the coordinator says.
+    Run {
+        #[command(flatten)]
+        unit: Unit,
+        /// The product's binary.
+        #[arg(long, env = "MUSTER_BINARY")]
+        binary: PathBuf,
+    },
+    /// Supervise a fixed command: the coordinator says only whether it runs.
+    RunCommand {
+        #[command(flatten)]
+        unit: Unit,
+        /// The port on which it is ready once it accepts connections. Without a port it is ready once it runs.
+        #[arg(long)]
+        port: Option<u16>,
+        /// The path on that port which answers with success once it is ready.
+        #[arg(long, requires = "port")]
+        ready_path: Option<String>,
+        /// How long it may take to end after SIGTERM, in seconds.
+        #[arg(long, default_value_t = 10)]
+        kill_delay: u64,
+        /// The program and its arguments.
+        #[arg(last = true, required = true)]
+        argv: Vec<String>,
+    },
+    /// Copy this program to a path, whole or not at all.
+    Install {
+        /// Where to.
+        path: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Unit {
+    /// The unit, for example mimir-read/0.
+    #[arg(long, env = "MUSTER_UNIT")]
+    unit: UnitName,
+    /// Tells this unit from an earlier one of the same name.
+    #[arg(long, env = "MUSTER_INSTANCE")]
+    instance: String,
+    /// The IP address to listen on.
+    #[arg(long, env = "MUSTER_ADDRESS")]
+    address: IpAddr,
+    /// The agent's directory.
+    #[arg(long, env = "MUSTER_DIRECTORY")]
+    directory: PathBuf,
+    /// The workload's data [default: DIRECTORY/data].
+    #[arg(long, env = "MUSTER_DATA")]
+    data: Option<PathBuf>,
+    /// Configs with secrets, best backed by memory [default: DIRECTORY/run].
+    #[arg(long, env = "MUSTER_RUN")]
+    run: Option<PathBuf>,
+    /// Where the workload's output goes, at most 20 MiB in all [default: standard output].
+    #[arg(long, env = "MUSTER_LOG")]
+    log: Option<PathBuf>,
+}
+
+impl Unit {
+    pub(crate) fn settings(self) -> Settings {
+        let mut settings = Settings::new(self.unit, self.instance, self.address, &self.directory);
+        settings.data_directory = self.data.unwrap_or(settings.data_directory);
+        settings.run_directory = self.run.unwrap_or(settings.run_directory);
+        settings.log = self.log;
+        settings
+    }
+}
+
+/// How to see that a fixed command is ready.
+pub(crate) fn readiness(port: Option<u16>, path: Option<String>) -> Readiness {
+    match (port, path) {
+        (Some(port), Some(path)) => Readiness::Http(port, path),
+        (Some(port), None) => Readiness::Connect(port),
+        (None, _) => Readiness::Alive,
+    }
+}
+
+/// The command that a fixed argument list stands for. The parser saw to it that there is a program.
+pub(crate) fn command(argv: Vec<String>, readiness: Readiness, kill_delay: u64) -> muster_agent::workload::Command {
+    let mut argv = argv.into_iter();
+    muster_agent::workload::Command {
+        program: argv.next().unwrap_or_default().into(),
+        arguments: argv.collect(),
+        readiness,
+        kill_delay: Duration::from_secs(kill_delay),
+    }
+}

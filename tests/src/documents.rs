@@ -1,0 +1,31 @@
+//! Models as YAML.
+
+use anyhow::Context as _;
+use muster_testkit::servers;
+
+/// The monolithic example that users start with.
+///
+/// # Errors
+/// It cannot be read.
+pub fn monolithic() -> anyhow::Result<String> {
+    let path = servers::workspace().join("deploy/examples/mimir-monolithic.yaml");
+    std::fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))
+}
+
+/// A Mimir coordinator with these further lines in its spec, each indented by two spaces.
+#[must_use]
+pub fn coordinator(name: &str, spec: &str) -> String {
+    format!(
+        "---\napiVersion: muster.dev/v1alpha1\nkind: Coordinator\nmetadata:\n  name: {name}\nspec:\n  product: mimir\n{spec}\n"
+    )
+}
+
+/// A worker of that coordinator with these roles switched on, and no other.
+#[must_use]
+pub fn worker(name: &str, coordinator: &str, units: u32, roles: &[&str]) -> String {
+    let roles: String = roles.iter().map(|role| format!(", {role}: true")).collect();
+    format!(
+        "---\napiVersion: muster.dev/v1alpha1\nkind: Worker\nmetadata:\n  name: {name}\nspec:\n  coordinator: {coordinator}\n  \
+         units: {units}\n  roles: {{all: false{roles}}}\n"
+    )
+}
