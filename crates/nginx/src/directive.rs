@@ -5,6 +5,7 @@
 //! stop nginx from replacing `$name` in the arguments where it looks for variables; what comes from outside stands
 //! only where it does not (locations), or cannot hold a `$` ([`Server`](crate::Server), roles).
 
+use std::borrow::Cow;
 use std::fmt;
 
 /// An nginx document. `Display` writes it; it ends with a line feed.
@@ -15,9 +16,12 @@ pub struct Document(pub(crate) Vec<Directive>);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Directive {
     pub(crate) name: Name,
-    pub(crate) arguments: Vec<String>,
+    pub(crate) arguments: Vec<Argument>,
     pub(crate) block: Option<Block>,
 }
+
+/// One argument. Most are the same in every document.
+pub(crate) type Argument = Cow<'static, str>;
 
 /// What stands between the braces of a directive.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +29,7 @@ pub(crate) enum Block {
     /// Other directives.
     Directives(Vec<Directive>),
     /// The cases of a `map`: pattern and value.
-    Cases(Vec<(String, String)>),
+    Cases(Vec<(Argument, Argument)>),
 }
 
 macro_rules! names {
@@ -97,17 +101,17 @@ names! {
 
 impl Directive {
     /// A directive that ends with `;`.
-    pub(crate) fn simple<A: Into<String>>(name: Name, arguments: impl IntoIterator<Item = A>) -> Self {
+    pub(crate) fn simple<A: Into<Argument>>(name: Name, arguments: impl IntoIterator<Item = A>) -> Self {
         Self { name, arguments: arguments.into_iter().map(Into::into).collect(), block: None }
     }
 
     /// A directive without arguments, with other directives between braces.
     pub(crate) fn block(name: Name, block: Vec<Self>) -> Self {
-        Self::with::<&str>(name, [], block)
+        Self::with::<&'static str>(name, [], block)
     }
 
     /// A directive with arguments, and other directives between braces.
-    pub(crate) fn with<A: Into<String>>(
+    pub(crate) fn with<A: Into<Argument>>(
         name: Name,
         arguments: impl IntoIterator<Item = A>,
         block: Vec<Self>,
@@ -117,64 +121,84 @@ impl Directive {
 
     /// A `map` that gives `target` a value by the value of `source`. Cases are literal; a leading `~*` makes one a
     /// regular expression that ignores case.
-    pub(crate) fn map(source: &str, target: &str, cases: &[(&str, &str)]) -> Self {
-        let cases = cases.iter().map(|(pattern, value)| ((*pattern).to_owned(), (*value).to_owned()));
+    pub(crate) fn map(
+        source: &'static str,
+        target: &'static str,
+        cases: &[(&'static str, &'static str)],
+    ) -> Self {
+        let cases = cases.iter().map(|(pattern, value)| (Cow::Borrowed(*pattern), Cow::Borrowed(*value)));
         Self { block: Some(Block::Cases(cases.collect())), ..Self::simple(Name::Map, [source, target]) }
     }
 
-    fn write(&self, f: &mut fmt::Formatter<'_>, depth: usize) -> fmt::Result {
-        let indent = depth * 4;
-        write!(f, "{:indent$}{}", "", self.name.as_str())?;
+    fn write(&self, text: &mut String, depth: usize) {
+        indent(text, depth);
+        text.push_str(self.name.as_str());
         for argument in &self.arguments {
-            write!(f, " {}", Word(argument))?;
+            text.push(' ');
+            write_word(text, argument);
         }
         match &self.block {
-            None => return f.write_str(";\n"),
+            None => {
+                text.push_str(";\n");
+                return;
+            }
             Some(Block::Directives(directives)) => {
-                f.write_str(" {\n")?;
+                text.push_str(" {\n");
                 for directive in directives {
-                    directive.write(f, depth + 1)?;
+                    directive.write(text, depth + 1);
                 }
             }
             Some(Block::Cases(cases)) => {
-                f.write_str(" {\n")?;
+                text.push_str(" {\n");
                 for (pattern, value) in cases {
-                    writeln!(f, "{:indent$}    {} {};", "", Word(pattern), Word(value))?;
+                    indent(text, depth + 1);
+                    write_word(text, pattern);
+                    text.push(' ');
+                    write_word(text, value);
+                    text.push_str(";\n");
                 }
             }
         }
-        writeln!(f, "{:indent$}}}", "")
+        indent(text, depth);
+        text.push_str("}\n");
     }
 }
 
 impl fmt::Display for Document {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|directive| directive.write(f, 0))
+        let mut text = String::with_capacity(16 << 10);
+        for directive in &self.0 {
+            directive.write(&mut text, 0);
+        }
+        f.write_str(&text)
     }
 }
 
-/// One word, in quotes unless all of it is plain.
-struct Word<'a>(&'a str);
-
-impl fmt::Display for Word<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_./:=@*$()[]^~%".contains(&b);
-        if !self.0.is_empty() && self.0.bytes().all(plain) {
-            return f.write_str(self.0);
-        }
-        f.write_str("\"")?;
-        for c in self.0.chars() {
-            match c {
-                '"' => f.write_str("\\\"")?,
-                '\\' => f.write_str("\\\\")?,
-                '\n' => f.write_str("\\n")?,
-                '\r' => f.write_str("\\r")?,
-                '\t' => f.write_str("\\t")?,
-                other => write!(f, "{other}")?,
-            }
-        }
-        f.write_str("\"")
+fn indent(text: &mut String, depth: usize) {
+    for _ in 0..depth {
+        text.push_str("    ");
     }
+}
+
+/// Writes one word, in quotes unless all of it is plain.
+fn write_word(text: &mut String, word: &str) {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_./:=@*$()[]^~%".contains(&b);
+    if !word.is_empty() && word.bytes().all(plain) {
+        text.push_str(word);
+        return;
+    }
+    text.push('"');
+    for c in word.chars() {
+        match c {
+            '"' => text.push_str("\\\""),
+            '\\' => text.push_str("\\\\"),
+            '\n' => text.push_str("\\n"),
+            '\r' => text.push_str("\\r"),
+            '\t' => text.push_str("\\t"),
+            other => text.push(other),
+        }
+    }
+    text.push('"');
 }
 
 #[cfg(test)]
@@ -258,14 +282,14 @@ mod tests {
     fn expected(directives: &[Directive]) -> Vec<Parsed> {
         let line = |directive: &Directive| Parsed {
             words: std::iter::once(directive.name.as_str().to_owned())
-                .chain(directive.arguments.iter().cloned())
+                .chain(directive.arguments.iter().map(ToString::to_string))
                 .collect(),
             block: directive.block.as_ref().map(|block| match block {
                 Block::Directives(directives) => expected(directives),
                 Block::Cases(cases) => cases
                     .iter()
                     .map(|(pattern, value)| Parsed {
-                        words: vec![pattern.clone(), value.clone()],
+                        words: vec![pattern.to_string(), value.to_string()],
                         block: None,
                     })
                     .collect(),
@@ -274,8 +298,8 @@ mod tests {
         directives.iter().map(line).collect()
     }
 
-    fn hostile() -> impl Strategy<Value = String> {
-        prop_oneof![
+    fn hostile() -> impl Strategy<Value = Argument> {
+        let text = prop_oneof![
             any::<String>(),
             "[ \t\r\n;{}\"'\\\\#$()a~=]{0,12}",
             Just("a;} server{listen 81;".to_owned()),
@@ -283,7 +307,8 @@ mod tests {
             Just("a\\".to_owned()),
             Just("\0".to_owned()),
             "[a-z0-9/.:]{1,8}",
-        ]
+        ];
+        text.prop_map(Argument::from)
     }
 
     fn directive() -> impl Strategy<Value = Directive> {
@@ -311,7 +336,7 @@ mod tests {
 
     #[test]
     fn words_are_quoted_where_needed() {
-        let line = |argument: &str| Document(vec![Directive::simple(Name::Root, [argument])]).to_string();
+        let line = |argument: &'static str| Document(vec![Directive::simple(Name::Root, [argument])]).to_string();
         assert_eq!(line("run/a-1"), "root run/a-1;\n");
         assert_eq!(line(""), "root \"\";\n");
         assert_eq!(line("a;} x {"), "root \"a;} x {\";\n");

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use muster_model::route::{PathMatch, Route, Traffic};
 use muster_model::{HTTP_PORT, Product, Role};
 
-use crate::directive::{Directive, Document, Name};
+use crate::directive::{Argument, Directive, Document, Name};
 use crate::files;
 use crate::server::Server;
 use crate::status::{CONNECTIONS_PATH, READY_PATH, STATUS_PORT, ready_text};
@@ -102,7 +102,10 @@ fn used_upstreams<'a>(input: &Layout<'a>) -> BTreeMap<Role, BTreeSet<&'a Server>
 /// Round robin, not `least_conn`: a unit that fails fast always has the fewest connections, and would draw all traffic.
 fn upstream(role: Role, servers: &BTreeSet<&Server>) -> Directive {
     let server = |server: &&Server| {
-        simple(Name::Server, [server.to_string(), "max_fails=1".to_owned(), "fail_timeout=5s".to_owned()])
+        simple(
+            Name::Server,
+            [Argument::from(server.to_string()), "max_fails=1".into(), "fail_timeout=5s".into()],
+        )
     };
     let mut block: Vec<_> = servers.iter().map(server).collect();
     block.push(simple(Name::Keepalive, ["32"]));
@@ -123,7 +126,7 @@ fn user_server(input: &Layout<'_>, upstreams: &BTreeMap<Role, BTreeSet<&Server>>
     ));
     let about = format!("Muster load balancer for {}\n", input.product);
     let mut locations = Locations::default();
-    locations.exact("/", vec![answer("200", &about)]);
+    locations.exact("/", vec![answer("200", about)]);
     locations.exact(READY_PATH, vec![ready()]);
     locations.exact(CONNECTIONS_PATH, connections());
     for route in input.routes {
@@ -157,10 +160,10 @@ fn status_server() -> Directive {
 fn listen(port: u16, tls: bool) -> Vec<Directive> {
     let socket = format!("{UNIT_HOST}:{port}");
     if !tls {
-        return vec![simple(Name::Listen, [socket.as_str(), "deferred"])];
+        return vec![simple(Name::Listen, [Argument::from(socket), "deferred".into()])];
     }
     vec![
-        simple(Name::Listen, [socket.as_str(), "deferred", "ssl"]),
+        simple(Name::Listen, [Argument::from(socket), "deferred".into(), "ssl".into()]),
         simple(Name::SslCertificate, [files::CERTIFICATE]),
         simple(Name::SslCertificateKey, [files::KEY]),
         simple(Name::SslProtocols, ["TLSv1.2", "TLSv1.3"]),
@@ -173,23 +176,23 @@ fn listen(port: u16, tls: bool) -> Vec<Directive> {
 struct Locations(Vec<Directive>);
 
 impl Locations {
-    fn exact(&mut self, path: &str, block: Vec<Directive>) {
-        self.add("=", path, block);
+    fn exact(&mut self, path: &'static str, block: Vec<Directive>) {
+        self.add("=", path.into(), block);
     }
 
     /// The path and everything below it.
-    fn below(&mut self, path: &str, block: Vec<Directive>) {
+    fn below(&mut self, path: &'static str, block: Vec<Directive>) {
         let path = path.trim_end_matches('/');
         if !path.is_empty() {
-            self.add("=", path, block.clone());
+            self.add("=", path.into(), block.clone());
         }
-        self.add("^~", &format!("{path}/"), block);
+        self.add("^~", format!("{path}/").into(), block);
     }
 
-    fn add(&mut self, modifier: &str, path: &str, block: Vec<Directive>) {
-        let taken = |location: &Directive| location.arguments == [modifier, path];
-        if !self.0.iter().any(taken) {
-            self.0.push(Directive::with(Name::Location, [modifier, path], block));
+    fn add(&mut self, modifier: &'static str, path: Argument, block: Vec<Directive>) {
+        let arguments = [Argument::Borrowed(modifier), path];
+        if !self.0.iter().any(|location| location.arguments == arguments) {
+            self.0.push(Directive::with(Name::Location, arguments, block));
         }
     }
 }
@@ -210,7 +213,7 @@ fn proxied(route: &Route) -> Vec<Directive> {
 }
 
 /// The largest request body (`0`: any), and how long a unit may be silent before and within its answer.
-fn limits(body: &str, read_seconds: u32) -> Vec<Directive> {
+fn limits(body: &'static str, read_seconds: u32) -> Vec<Directive> {
     vec![
         simple(Name::ClientMaxBodySize, [body]),
         simple(Name::ProxyConnectTimeout, ["2s"]),
@@ -251,7 +254,7 @@ fn unavailable(role: Role) -> Vec<Directive> {
         closing(),
         simple(Name::AddHeader, ["Retry-After", RETRY_AFTER, "always"]),
         simple(Name::DefaultType, ["application/json"]),
-        answer("503", &body),
+        answer("503", body),
     ]
 }
 
@@ -261,7 +264,7 @@ fn closing() -> Directive {
 }
 
 fn ready() -> Directive {
-    answer("200", &ready_text(REVISION))
+    answer("200", ready_text(REVISION))
 }
 
 fn connections() -> Vec<Directive> {
@@ -274,11 +277,11 @@ fn connections() -> Vec<Directive> {
     ]
 }
 
-fn answer(code: &str, body: &str) -> Directive {
-    simple(Name::Return, [code, body])
+fn answer(code: &'static str, body: impl Into<Argument>) -> Directive {
+    simple(Name::Return, [code.into(), body.into()])
 }
 
-fn simple<A: Into<String>>(name: Name, arguments: impl IntoIterator<Item = A>) -> Directive {
+fn simple<A: Into<Argument>>(name: Name, arguments: impl IntoIterator<Item = A>) -> Directive {
     Directive::simple(name, arguments)
 }
 
