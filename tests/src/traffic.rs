@@ -1,6 +1,6 @@
 //! Samples that go through a model's load balancer while a test does things to the model.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
@@ -122,6 +122,13 @@ impl Written {
             started.elapsed().as_secs_f64(),
             journal.longest_gap().as_secs_f64(),
         ));
+        let mut reasons = BTreeMap::<&str, usize>::new();
+        for failure in &journal.failures {
+            *reasons.entry(&failure.reason).or_default() += 1;
+        }
+        for (reason, count) in reasons {
+            print(&format!("{run}: {count} times {reason}"));
+        }
         if waited.is_ok() {
             return Ok(());
         }

@@ -1,5 +1,7 @@
 //! The S3 probe and the embedded S3 server: what a person is told, and what survives.
 
+#![expect(clippy::unwrap_used, reason = "these functions serve tests only, which may panic")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
@@ -99,7 +101,10 @@ fn storage(address: SocketAddr, pairs: &[(&str, &str)]) -> ObjectStorage {
 async fn refused(storage: &ObjectStorage, timeout: Duration) -> ProbeError {
     let error = probe(storage, timeout).await.expect_err("the probe must fail");
     let message = error.to_string();
-    assert!(message.contains(&storage.endpoint.to_string()) && message.contains(&storage.bucket), "{message}");
+    assert!(
+        message.contains(&storage.endpoint.to_string()) && message.contains(&storage.bucket),
+        "{message}"
+    );
     assert!(!message.contains(storage.secret_key.expose()), "{message}");
     error
 }
@@ -109,7 +114,11 @@ fn files(directory: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(directory).unwrap() {
         let entry = entry.unwrap();
-        if entry.file_type().unwrap().is_dir() { found.extend(files(&entry.path())) } else { found.push(entry.path()) }
+        if entry.file_type().unwrap().is_dir() {
+            found.extend(files(&entry.path()))
+        } else {
+            found.push(entry.path())
+        }
     }
     found
 }
@@ -167,7 +176,11 @@ async fn a_store_that_never_answers_is_unreachable_after_the_timeout() {
     let error = refused(&storage(silent.local_addr().unwrap(), &[]), timeout).await;
     assert_eq!(error.reason(), Reason::ObjectStoreUnreachable, "{error}");
     assert!(error.to_string().contains("no answer"), "{error}");
-    assert!((timeout..timeout + Duration::from_secs(5)).contains(&started.elapsed()), "{:?}", started.elapsed());
+    assert!(
+        (timeout..timeout + Duration::from_secs(5)).contains(&started.elapsed()),
+        "{:?}",
+        started.elapsed()
+    );
 }
 
 #[tokio::test]
@@ -190,7 +203,8 @@ async fn a_cut_network_is_unreachable_and_heals() {
 async fn a_name_that_does_not_resolve_and_a_server_without_tls_are_unreachable() {
     let store = ObjectStore::start().await;
     store.bucket("mimir");
-    let error = refused(&storage(store.address, &[("endpoint", "http://no-such-host.invalid:9000")]), SOON).await;
+    let error =
+        refused(&storage(store.address, &[("endpoint", "http://no-such-host.invalid:9000")]), SOON).await;
     assert_eq!(error.reason(), Reason::ObjectStoreUnreachable, "{error}");
     let authority = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap().cert.pem();
     let over_tls = [("endpoint", format!("https://{}", store.address)), ("tls-ca-chain", authority)];
@@ -278,7 +292,8 @@ fn content(key: &str, version: u64) -> Vec<u8> {
 /// Whether these bytes are one whole version of the key.
 fn is_whole(key: &str, found: &[u8]) -> bool {
     let line = found.split(|byte| *byte == b'\n').next().and_then(|line| std::str::from_utf8(line).ok());
-    let version = line.and_then(|line| line.strip_prefix(key)).and_then(|version| version.trim().parse().ok());
+    let version =
+        line.and_then(|line| line.strip_prefix(key)).and_then(|version| version.trim().parse().ok());
     version.is_some_and(|version| found == content(key, version))
 }
 
@@ -300,7 +315,13 @@ async fn a_killed_server_keeps_what_it_acknowledged_and_shows_no_half_object() {
             .map(|writer| {
                 let (stop, acknowledged) = (Arc::clone(&stop), Arc::clone(&acknowledged));
                 let mut own: BTreeMap<String, (u64, u64)> = (0..8)
-                    .map(|slot| if slot < 4 { format!("w{writer}/over/{slot}") } else { format!("w{writer}/{round}/new/{slot}") })
+                    .map(|slot| {
+                        if slot < 4 {
+                            format!("w{writer}/over/{slot}")
+                        } else {
+                            format!("w{writer}/{round}/new/{slot}")
+                        }
+                    })
                     .map(|key| (key.clone(), versions.get(&key).copied().unwrap_or_default()))
                     .collect();
                 tokio::spawn(async move {
@@ -329,12 +350,20 @@ async fn a_killed_server_keeps_what_it_acknowledged_and_shows_no_half_object() {
                 let keys: Vec<_> = (0..WRITERS).map(|writer| format!("w{writer}/over/0")).collect();
                 for key in keys.iter().cycle().take_while(|_| !stop.load(Ordering::Relaxed)) {
                     let Ok(found) = fs::read(bucket.join(key)) else { continue };
-                    assert!(is_whole(key, &found), "round {round}: a reader sees {} bytes of {key}", found.len());
+                    assert!(
+                        is_whole(key, &found),
+                        "round {round}: a reader sees {} bytes of {key}",
+                        found.len()
+                    );
                 }
             })
         };
         let goal = 30 + round * 7;
-        wait_until("acknowledged puts", SOON, async || (acknowledged.load(Ordering::Relaxed) >= goal).then_some(())).await.unwrap();
+        wait_until("acknowledged puts", SOON, async || {
+            (acknowledged.load(Ordering::Relaxed) >= goal).then_some(())
+        })
+        .await
+        .unwrap();
         store.kill_and_restart().await;
         stop.store(true, Ordering::Relaxed);
         for writer in writers {
@@ -352,12 +381,18 @@ async fn a_killed_server_keeps_what_it_acknowledged_and_shows_no_half_object() {
             let found = reader.get(key).await.unwrap();
             let version = (*last..=*attempted).find(|version| found == content(key, *version));
             let version = version.unwrap_or_else(|| {
-                panic!("round {round}: {key} has {} bytes that are none of versions {last} to {attempted}", found.len())
+                panic!(
+                    "round {round}: {key} has {} bytes that are none of versions {last} to {attempted}",
+                    found.len()
+                )
             });
             // What was read once stays.
             (*last, *attempted) = (version, version);
         }
-        assert!(listed.iter().all(|key| versions.contains_key(key)), "round {round}: unknown keys in {listed:?}");
+        assert!(
+            listed.iter().all(|key| versions.contains_key(key)),
+            "round {round}: unknown keys in {listed:?}"
+        );
         let staged: Vec<_> = files(&store.root().join(".staging"));
         assert_eq!(staged, Vec::<PathBuf>::new(), "round {round}");
     }
@@ -405,7 +440,8 @@ async fn conditions_on_writes_hold() {
     let mut client = client(store.address);
     let absent = [(IF_NONE_MATCH, "*")];
     client.send(Method::PUT, "k", &[], &absent, Bytes::from("first")).await.unwrap();
-    let error = client.send(Method::PUT, "k", &[], &absent, Bytes::from("second")).await.unwrap_err().to_string();
+    let error =
+        client.send(Method::PUT, "k", &[], &absent, Bytes::from("second")).await.unwrap_err().to_string();
     assert!(error.contains("PreconditionFailed"), "{error}");
     let wrong = [(IF_MATCH, "\"0123456789abcdef0123456789abcdef\"")];
     client.send(Method::PUT, "k", &[], &wrong, Bytes::from("third")).await.unwrap_err();
@@ -423,7 +459,9 @@ async fn hostile_keys_and_unsigned_requests_are_refused() {
     store.bucket("other");
     let mut client = client(store.address);
     client.put("file", "x").await.unwrap();
-    for key in ["a//b", "a/./b", "a/../b", "../other/x", "../../outside", "a/", "file/below", &"k".repeat(300)] {
+    for key in
+        ["a//b", "a/./b", "a/../b", "../other/x", "../../outside", "a/", "file/below", &"k".repeat(300)]
+    {
         client.put(key, "x").await.expect_err(key);
     }
     let mut unsigned = Client::new(&format!("http://{}", store.address)).unwrap();
@@ -433,7 +471,8 @@ async fn hostile_keys_and_unsigned_requests_are_refused() {
     }
     // Buckets are not removed through the API, least of all with objects in them.
     client.send(Method::DELETE, "", &[], &[], Bytes::new()).await.unwrap_err();
-    let found: Vec<_> = files(&store.root()).into_iter().filter(|f| !f.to_string_lossy().contains("/.bucket-")).collect();
+    let found: Vec<_> =
+        files(&store.root()).into_iter().filter(|f| !f.to_string_lossy().contains("/.bucket-")).collect();
     assert_eq!(found, [store.root().join("mimir/file")]);
 }
 
@@ -474,7 +513,8 @@ async fn mimir_keeps_its_blocks_there() {
     assert_eq!(journal.lost(&queries.read_back("r").await.unwrap()), BTreeSet::new());
 
     let mut http = Client::new(&mimir.base).unwrap();
-    let flushed = http.send(Method::POST, "/ingester/shutdown", &[], "", Duration::from_secs(60)).await.unwrap();
+    let flushed =
+        http.send(Method::POST, "/ingester/shutdown", &[], "", Duration::from_secs(60)).await.unwrap();
     assert!(flushed.status.is_success(), "{}: {}", flushed.status, flushed.excerpt());
     wait_until("block in the store", SOON, async || {
         keys(&storage, "blocks/").await.ok()?.iter().any(|key| key.ends_with("/meta.json")).then_some(())
@@ -501,7 +541,8 @@ impl Mimir {
     async fn start(directory: &TempDir, name: &str, store: SocketAddr) -> Self {
         let data = directory.path().join(name);
         fs::create_dir(&data).unwrap();
-        let [http, grpc, gossip] = [loopback::free(), loopback::free(), loopback::free()].map(|address| address.port());
+        let [http, grpc, gossip] =
+            [loopback::free(), loopback::free(), loopback::free()].map(|address| address.port());
         let config = data.join("mimir.yaml");
         fs::write(
             &config,
@@ -539,7 +580,11 @@ alertmanager_storage: {{backend: filesystem, filesystem: {{dir: {data}/alerts}}}
         let mut mimir = Self { process, base: format!("http://127.0.0.1:{http}") };
         let mut client = Client::new(&mimir.base).unwrap();
         let ready = wait_until("Mimir ready", Duration::from_secs(90), async || {
-            assert!(mimir.process.status().unwrap().is_none(), "Mimir ended:\n{}", mimir.process.last_output());
+            assert!(
+                mimir.process.status().unwrap().is_none(),
+                "Mimir ended:\n{}",
+                mimir.process.last_output()
+            );
             client.get("/ready", Duration::from_secs(2)).await.ok()
         });
         let ready = ready.await;

@@ -29,12 +29,17 @@ const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
 const RETRY: Duration = Duration::from_secs(10);
 
 /// Serves the pages for ever. While the port is taken, `problem` holds why.
-pub(crate) async fn serve(address: SocketAddr, reports: watch::Receiver<Report>, problem: watch::Sender<Option<String>>) {
+pub(crate) async fn serve(
+    address: SocketAddr,
+    reports: watch::Receiver<Report>,
+    problem: watch::Sender<Option<String>>,
+) {
     let listener = loop {
         match TcpListener::bind(address).await {
             Ok(listener) => break listener,
             Err(error) => {
-                problem.send_replace(Some(format!("no health pages: failed to listen on {address}: {error}")));
+                problem
+                    .send_replace(Some(format!("no health pages: failed to listen on {address}: {error}")));
                 sleep(RETRY).await;
             }
         }
@@ -55,7 +60,11 @@ pub(crate) async fn serve(address: SocketAddr, reports: watch::Receiver<Report>,
                 async move { Ok::<_, Infallible>(response) }
             });
             let mut builder = hyper::server::conn::http1::Builder::new();
-            builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(MAX_HEAD).keep_alive(false);
+            builder
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEAD_TIMEOUT)
+                .max_buf_size(MAX_HEAD)
+                .keep_alive(false);
             let connection = builder.serve_connection(TokioIo::new(stream), service);
             let _ = timeout(CONNECTION_TIMEOUT, connection).await;
             drop(slot);
@@ -110,7 +119,8 @@ fn metrics(report: &Report) -> String {
     family("workload_ready", "gauge", "Whether the workload is ready.", &one(report.ready.into()));
     let restarts = one(report.restarts.into());
     family("workload_restarts_total", "counter", "Starts after the workload ended by itself.", &restarts);
-    let states = SERVICES.map(|(state, name)| (format!("{{state=\"{name}\"}}"), u64::from(state == report.service)));
+    let states =
+        SERVICES.map(|(state, name)| (format!("{{state=\"{name}\"}}"), u64::from(state == report.service)));
     family("service_state", "gauge", "1 for the state that the service is in.", &states);
     text
 }

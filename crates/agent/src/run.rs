@@ -47,7 +47,8 @@ pub struct DirectoryError(FileError);
 /// for child processes: the agent collects them all.
 pub fn run(settings: Settings, workload: impl Workload + 'static) -> Result<(), RunError> {
     let settings = settings.absolute().map_err(RunError::SetUp)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(RunError::SetUp)?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(RunError::SetUp)?;
     runtime.block_on(supervise(settings, Arc::new(workload)))
 }
 
@@ -222,7 +223,8 @@ impl Agent {
 }
 
 fn report(settings: &Settings, machine: &Machine, problems: &BTreeMap<Topic, String>) -> Report {
-    let problems: Vec<_> = machine.problem().into_iter().chain(problems.values().map(String::as_str)).collect();
+    let problems: Vec<_> =
+        machine.problem().into_iter().chain(problems.values().map(String::as_str)).collect();
     Report {
         instance: settings.instance.clone(),
         address: settings.address.to_string(),

@@ -68,7 +68,13 @@ impl State {
     pub(crate) fn lock(&self) -> Result<Lock, LockError> {
         let path = self.directory.join(LOCK);
         let at = |source: io::Error| LockError::File { path: path.clone(), source };
-        let open = fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
+        let open = fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path);
         let mut lock = match Flock::lock(open.map_err(at)?, FlockArg::LockExclusiveNonblock) {
             Ok(lock) => lock,
             Err((file, nix::errno::Errno::EWOULDBLOCK)) => {

@@ -21,6 +21,9 @@ use crate::text::counted;
 /// Where nginx is looked for beside `PATH`: distributions keep it out of the `PATH` of ordinary users.
 const SYSTEM_DIRECTORIES: [&str; 2] = ["/usr/sbin", "/usr/local/sbin"];
 
+/// Said after the first Ctrl-C.
+const STOPPING: &str = "Stopping all units in order; a second Ctrl-C leaves them running";
+
 /// Runs the model until it is told to stop: once to stop in order, twice to leave at once.
 pub(crate) async fn run(
     args: args::Up,
@@ -64,7 +67,11 @@ pub(crate) async fn run(
                     return Err(left_running(shown.as_ref()));
                 }
                 shutdown.cancel();
-                printer.say("Stopping all units in order; a second Ctrl-C leaves them running");
+                match &shown {
+                    // Below the tables: a line of talk would stand where the next ones are drawn.
+                    Some(status) if printer.screen.height.is_some() => show(status, shown.as_ref(), true, printer)?,
+                    _ => printer.say(STOPPING),
+                }
             }
         }
     }
@@ -81,7 +88,7 @@ fn show(
         let lines = status_view::changes(before, status);
         return if lines.is_empty() { Ok(()) } else { printer.data(&lines.join("\n")) };
     }
-    let foot = if stopping { "Stopping …" } else { "Ctrl-C stops everything in order" };
+    let foot = if stopping { STOPPING } else { "Ctrl-C stops everything in order" };
     printer.redraw(&format!("{}\n{foot}", status_view::tables(status, printer.screen)))
 }
 

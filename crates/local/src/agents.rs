@@ -150,10 +150,11 @@ struct Keeper {
 impl Keeper {
     async fn keep(mut self) {
         let mut wait = FIRST_WAIT;
-        while !self.end.is_cancelled() {
+        loop {
             let started = Instant::now();
             match self.reach().await {
-                Ok(stream) => {
+                Ok(None) => break,
+                Ok(Some(stream)) => {
                     let _ = self.events.send(AgentEvent::Connected(self.unit.clone()));
                     let ended = self.converse(stream).await;
                     let _ = self.events.send(AgentEvent::Lost(self.unit.clone()));
@@ -170,14 +171,21 @@ impl Keeper {
             }
         }
         if let Some(mut child) = self.child.take() {
+            if let Some(id) = child.id() {
+                let _ = kill(Pid::from_raw(id.cast_signed()), Signal::SIGTERM);
+            }
             let _ = child.wait().await;
         }
     }
 
-    /// Connects to the agent that is there, or starts one.
-    async fn reach(&mut self) -> io::Result<UnixStream> {
+    /// Connects to the agent that is there, also when it is only to be ended, or starts one. Nothing where none is there and
+    /// none is wanted.
+    async fn reach(&mut self) -> io::Result<Option<UnixStream>> {
         if let Ok(stream) = muster_agent::channel::socket::connect(&self.command.directory).await {
-            return Ok(stream);
+            return Ok(Some(stream));
+        }
+        if self.end.is_cancelled() {
+            return Ok(None);
         }
         if let Some(mut child) = self.child.take() {
             // It no longer listens, so it is about to end or has ended.
@@ -192,7 +200,7 @@ impl Keeper {
         loop {
             if let Ok(stream) = muster_agent::channel::socket::connect(&self.command.directory).await {
                 self.child = Some(child);
-                return Ok(stream);
+                return Ok(Some(stream));
             }
             if let Some(status) = child.try_wait()? {
                 return Err(io::Error::other(format!(
@@ -235,6 +243,8 @@ impl Keeper {
         let mut ending = false;
         loop {
             tokio::select! {
+                // First the order to end, which also closes the channel of updates.
+                biased;
                 () = self.end.cancelled(), if !ending => {
                     ending = true;
                     if let Some(pid) = pid {
@@ -281,11 +291,20 @@ impl Keeper {
             }
             child => {
                 self.child = child;
-                while kill(pid, None) != Err(Errno::ESRCH) {
+                while is_alive(pid) {
                     sleep(LOOK_AGAIN).await;
                 }
             }
         }
+    }
+}
+
+/// Whether a process that may be nobody's child here is there and more than a zombie: who adopted it may never reap it.
+fn is_alive(pid: Pid) -> bool {
+    let state = |stat: String| stat.rsplit_once(") ").map(|(_, fields)| fields.starts_with(['Z', 'X']));
+    match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
+        Ok(stat) => state(stat) == Some(false),
+        Err(_) => kill(pid, None) != Err(Errno::ESRCH),
     }
 }
 

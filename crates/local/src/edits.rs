@@ -115,7 +115,7 @@ fn check(state: &State, document: &Document, create_only: bool) -> Result<(), Ed
 }
 
 fn write(state: &mut State, document: Document, from_file: Option<Document>) -> bool {
-    match state.find_mut(document.kind(), &document_name(&document).to_owned()) {
+    match state.find_mut(document.kind(), document_name(&document)) {
         Some(stored) => {
             if from_file.is_some() {
                 stored.from_file = from_file;

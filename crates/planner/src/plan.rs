@@ -435,7 +435,7 @@ fn progress<'a>(
         .filter(|(_, w)| !w.removing)
         .map(|(name, w)| serving_units(declared.get(name), w))
         .sum();
-    let mut balancers = observed.balancers.values();
+    let balancers = || observed.balancers.values();
     Progress {
         rollout,
         revision: target.map(Revision::short),
@@ -444,7 +444,8 @@ fn progress<'a>(
         unready_roles: line.table.required.difference(&covered),
         balancers_ready: observed.spec.units > 0
             && observed.balancers.len() >= observed.spec.units as usize
-            && balancers.all(ObservedUnit::answers),
+            && balancers().all(ObservedUnit::answers),
+        balancers_current: balancers().all(ObservedUnit::is_ready),
         gate,
     }
 }

@@ -55,7 +55,7 @@ pub(crate) fn of_worker_unit(unit: &ObservedUnit, want: &Want, gate: Gate, coord
         Want::Run(_) | Want::Hold => {}
     }
     if gate == Gate::Hold && !unit.is_told_to_run() {
-        return Status::new(WorkloadStatus::Waiting, format!("not started: {coordinator} is blocked"));
+        return Status::new(WorkloadStatus::Waiting, format!("not started: waits for {coordinator}"));
     }
     if unit.assigned.is_none() {
         return Status::new(
@@ -90,7 +90,7 @@ pub(crate) fn of_balancer_unit(unit: &ObservedUnit, wanted: bool, gate: Gate) ->
             }
             None => of_service(unit, report),
         },
-        _ => Status::new(WorkloadStatus::Waiting, "not started: the coordinator is blocked"),
+        _ => Status::new(WorkloadStatus::Waiting, "not started yet"),
     }
 }
 
@@ -173,7 +173,10 @@ pub(crate) struct Progress<'a> {
     pub(crate) total: u32,
     /// Required roles without a ready unit.
     pub(crate) unready_roles: RoleSet,
+    /// Whether every load balancer unit that is asked for answers.
     pub(crate) balancers_ready: bool,
+    /// Whether every load balancer unit has taken up its latest document: until then it may know of no ready unit.
+    pub(crate) balancers_current: bool,
     pub(crate) gate: Gate,
 }
 
@@ -198,7 +201,7 @@ pub(crate) fn of_coordinator(findings: Status, progress: &Progress<'_>) -> Statu
         )
     } else if updated < total {
         Status::new(WorkloadStatus::Waiting, format!("{updated} of {total} units ready"))
-    } else if !progress.balancers_ready {
+    } else if !(progress.balancers_ready && progress.balancers_current) {
         Status::new(WorkloadStatus::Waiting, "waiting for the load balancer")
     } else {
         Status::default()

@@ -1,5 +1,7 @@
 //! What plans decide, in a simulated cluster.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail by a panic")]
+
 use muster_api::{ConditionStatus, ConditionType, OnIncoherent, OptionValue};
 use muster_model::{Reason, Revision, Role, RoleSet, UnitName, WorkloadStatus};
 use muster_planner::{Claim, ObjectStore, contested};

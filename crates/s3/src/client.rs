@@ -7,7 +7,8 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
-    BehaviorVersion, Credentials, Region, RequestChecksumCalculation, ResponseChecksumValidation, SharedHttpClient,
+    BehaviorVersion, Credentials, Region, RequestChecksumCalculation, ResponseChecksumValidation,
+    SharedHttpClient,
 };
 use aws_smithy_http_client::Builder;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
@@ -24,8 +25,13 @@ const MAX_AUTHORITIES: usize = 200;
 
 /// A client that tries every request once, so that an answer is known within `timeout`.
 pub(crate) fn connect(storage: &ObjectStorage, timeout: Duration) -> Result<Client, ProbeError> {
-    let credentials =
-        Credentials::new(storage.access_key.expose(), storage.secret_key.expose(), None, None, "object storage relation");
+    let credentials = Credentials::new(
+        storage.access_key.expose(),
+        storage.secret_key.expose(),
+        None,
+        None,
+        "object storage relation",
+    );
     let config = aws_sdk_s3::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new(storage.region.clone()))
@@ -48,8 +54,12 @@ fn http_client(storage: &ObjectStorage) -> Result<SharedHttpClient, ProbeError> 
         Scheme::Http => Ok(Builder::new().build_http()),
         Scheme::Https => {
             let context = TlsContext::builder().with_trust_store(trust_store(storage)?).build();
-            let context = context.map_err(|e| ProbeError::other(storage, format!("TLS cannot be set up: {e}")))?;
-            Ok(Builder::new().tls_provider(Provider::Rustls(CryptoMode::AwsLc)).tls_context(context).build_https())
+            let context =
+                context.map_err(|e| ProbeError::other(storage, format!("TLS cannot be set up: {e}")))?;
+            Ok(Builder::new()
+                .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
+                .tls_context(context)
+                .build_https())
         }
     }
 }
@@ -62,7 +72,8 @@ fn trust_store(storage: &ObjectStorage) -> Result<TrustStore, ProbeError> {
 
     match &storage.tls_ca_chain {
         Some(chain) => {
-            check_authorities(chain).map_err(|why| ProbeError::other(storage, format!("tls-ca-chain {why}")))?;
+            check_authorities(chain)
+                .map_err(|why| ProbeError::other(storage, format!("tls-ca-chain {why}")))?;
             Ok(TrustStore::empty().with_pem_certificate(chain.as_bytes()))
         }
         None if *SYSTEM_HAS_AUTHORITIES => Ok(TrustStore::default()),

@@ -26,7 +26,9 @@ pub enum ProbeError {
         answer: String,
     },
     /// The bucket does not exist and may not be made.
-    #[error("bucket {bucket:?} does not exist at {endpoint}; create it, correct its name, or set create-bucket=true")]
+    #[error(
+        "bucket {bucket:?} does not exist at {endpoint}; create it, correct its name, or set create-bucket=true"
+    )]
     BucketMissing {
         /// The endpoint's URL.
         endpoint: String,
@@ -80,11 +82,18 @@ impl ProbeError {
     }
 
     pub(crate) fn other(storage: &ObjectStorage, cause: impl Into<String>) -> Self {
-        Self::Other { endpoint: storage.endpoint.to_string(), bucket: storage.bucket.clone(), cause: cause.into() }
+        Self::Other {
+            endpoint: storage.endpoint.to_string(),
+            bucket: storage.bucket.clone(),
+            cause: cause.into(),
+        }
     }
 
     pub(crate) fn silent(storage: &ObjectStorage, after: Duration) -> Self {
-        Self::unreachable(storage, format!("no answer within {after:?}; check the endpoint and the network to it"))
+        Self::unreachable(
+            storage,
+            format!("no answer within {after:?}; check the endpoint and the network to it"),
+        )
     }
 
     /// Classifies what the SDK returned for `operation`.
@@ -102,7 +111,9 @@ impl ProbeError {
             SdkError::DispatchFailure(failure) if failure.is_timeout() => Self::silent(storage, timeout),
             SdkError::DispatchFailure(failure) => Self::unreachable(
                 storage,
-                failure.as_connector_error().map_or_else(|| "the connection failed".to_owned(), |e| connection_cause(e)),
+                failure
+                    .as_connector_error()
+                    .map_or_else(|| "the connection failed".to_owned(), |e| connection_cause(e)),
             ),
             SdkError::ServiceError(service) => {
                 let status = service.raw().status().as_u16();
@@ -117,21 +128,36 @@ impl ProbeError {
 
     /// Classifies an answer by its HTTP status and, where its body could be read, S3's error code.
     /// Codes: <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>.
-    fn from_answer(storage: &ObjectStorage, operation: &'static str, status: u16, code: Option<&str>) -> Self {
+    fn from_answer(
+        storage: &ObjectStorage,
+        operation: &'static str,
+        status: u16,
+        code: Option<&str>,
+    ) -> Self {
         // The code comes from the other side: take it for a word or not at all.
-        let code = code.filter(|c| !c.is_empty() && c.len() <= 64 && c.bytes().all(|b| b.is_ascii_alphanumeric()));
+        let code =
+            code.filter(|c| !c.is_empty() && c.len() <= 64 && c.bytes().all(|b| b.is_ascii_alphanumeric()));
         let answer = match code {
             Some(code) => format!("{status} {code}"),
             None => format!("HTTP status {status}"),
         };
         match (status, code) {
-            (_, Some("RequestTimeTooSkewed")) => {
-                Self::other(storage, format!("{answer}: this machine's clock and the store's differ too much; set the time"))
-            }
+            (_, Some("RequestTimeTooSkewed")) => Self::other(
+                storage,
+                format!("{answer}: this machine's clock and the store's differ too much; set the time"),
+            ),
             (301 | 307 | 308, _)
-            | (_, Some("PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException")) => {
-                Self::other(storage, format!("{answer}: the bucket is not served there; check endpoint and region"))
-            }
+            | (
+                _,
+                Some(
+                    "PermanentRedirect"
+                    | "AuthorizationHeaderMalformed"
+                    | "IllegalLocationConstraintException",
+                ),
+            ) => Self::other(
+                storage,
+                format!("{answer}: the bucket is not served there; check endpoint and region"),
+            ),
             (401 | 403, _) => Self::Denied {
                 endpoint: storage.endpoint.to_string(),
                 bucket: storage.bucket.clone(),
@@ -139,9 +165,10 @@ impl ProbeError {
                 answer,
             },
             (404, None | Some("NoSuchBucket" | "NotFound")) => Self::bucket_missing(storage),
-            (500.. | 429, _) => {
-                Self::unreachable(storage, format!("it answered {answer} to a request to {operation} it; check the store"))
-            }
+            (500.. | 429, _) => Self::unreachable(
+                storage,
+                format!("it answered {answer} to a request to {operation} it; check the store"),
+            ),
             _ => Self::other(
                 storage,
                 format!("it answered {answer} to a request to {operation} it; check that this is an S3 API"),
@@ -156,7 +183,9 @@ fn connection_cause(error: &(dyn Error + 'static)) -> String {
     for current in chain(error) {
         match current.downcast_ref() {
             Some(rustls::Error::InvalidCertificate(why)) => {
-                return format!("its certificate is refused ({why}); check tls-ca-chain and that the endpoint names the host");
+                return format!(
+                    "its certificate is refused ({why}); check tls-ca-chain and that the endpoint names the host"
+                );
             }
             Some(error) => {
                 return format!("no TLS session ({error}); check whether the endpoint is http or https");
@@ -174,7 +203,9 @@ fn connection_cause(error: &(dyn Error + 'static)) -> String {
         }
     }
     match io_kind {
-        Some(io::ErrorKind::ConnectionRefused) => "connection refused; check that it runs and the endpoint's port".to_owned(),
+        Some(io::ErrorKind::ConnectionRefused) => {
+            "connection refused; check that it runs and the endpoint's port".to_owned()
+        }
         Some(kind) => format!("{kind}; check the endpoint and the network to it"),
         None => format!("{}; check the endpoint", innermost(error)),
     }
@@ -204,10 +235,14 @@ mod tests {
     use super::*;
 
     fn storage() -> ObjectStorage {
-        let data: BTreeMap<String, Secret> =
-            [("endpoint", "http://127.0.0.1:9"), ("bucket", "mimir"), ("access-key", "AK"), ("secret-key", "hunter2")]
-                .map(|(k, v)| (k.to_owned(), Secret::new(v)))
-                .into();
+        let data: BTreeMap<String, Secret> = [
+            ("endpoint", "http://127.0.0.1:9"),
+            ("bucket", "mimir"),
+            ("access-key", "AK"),
+            ("secret-key", "hunter2"),
+        ]
+        .map(|(k, v)| (k.to_owned(), Secret::new(v)))
+        .into();
         ObjectStorage::from_secret(&data).unwrap()
     }
 

@@ -76,9 +76,17 @@ impl Bucket<'_> {
             Ok(_) => {}
         }
 
-        let content = format!("written by muster to try out this bucket; safe to delete\n{key}\n").into_bytes();
+        let content =
+            format!("written by muster to try out this bucket; safe to delete\n{key}\n").into_bytes();
         *written = true;
-        let put = self.client.put_object().bucket(name).key(key).body(ByteStream::from(content.clone())).send().await;
+        let put = self
+            .client
+            .put_object()
+            .bucket(name)
+            .key(key)
+            .body(ByteStream::from(content.clone()))
+            .send()
+            .await;
         put.map_err(|e| self.failed("write to", &e))?;
 
         let head = self.client.head_object().bucket(name).key(key).send().await;
@@ -99,7 +107,9 @@ impl Bucket<'_> {
 
         let get = self.client.get_object().bucket(name).key(key).send().await;
         let body = get.map_err(|e| self.failed("read from", &e))?.body.collect().await;
-        let body = body.map_err(|e| ProbeError::unreachable(self.storage, format!("reading an object broke off: {e}")))?;
+        let body = body.map_err(|e| {
+            ProbeError::unreachable(self.storage, format!("reading an object broke off: {e}"))
+        })?;
         if body.into_bytes() != content {
             return Err(self.broken("an object just written has another content"));
         }
@@ -112,7 +122,8 @@ impl Bucket<'_> {
 
     /// Whether a listing shows `key`.
     async fn listed(&self, key: &str) -> Result<bool, ProbeError> {
-        let list = self.client.list_objects_v2().bucket(&self.storage.bucket).prefix(key).max_keys(1).send().await;
+        let list =
+            self.client.list_objects_v2().bucket(&self.storage.bucket).prefix(key).max_keys(1).send().await;
         let list = list.map_err(|e| self.failed("list", &e))?;
         Ok(list.contents().iter().any(|object| object.key() == Some(key)))
     }
@@ -122,8 +133,9 @@ impl Bucket<'_> {
         // AWS wants no constraint for its first region and one for every other; other stores accept both.
         if self.storage.region != ObjectStorage::DEFAULT_REGION {
             let region = BucketLocationConstraint::from(self.storage.region.as_str());
-            create = create
-                .create_bucket_configuration(CreateBucketConfiguration::builder().location_constraint(region).build());
+            create = create.create_bucket_configuration(
+                CreateBucketConfiguration::builder().location_constraint(region).build(),
+            );
         }
         match create.send().await {
             Ok(_) => Ok(()),

@@ -1,5 +1,7 @@
 //! What the probe says of certificates.
 
+#![expect(clippy::unwrap_used, reason = "these functions serve tests only, which may panic")]
+
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
@@ -49,7 +51,8 @@ fn server(names: &[&str]) -> (SocketAddr, String) {
 
 fn storage(address: SocketAddr, chain: Option<&str>) -> ObjectStorage {
     let endpoint = format!("https://{address}");
-    let pairs = [("endpoint", endpoint.as_str()), ("bucket", "mimir"), ("access-key", "AK"), ("secret-key", "SK")];
+    let pairs =
+        [("endpoint", endpoint.as_str()), ("bucket", "mimir"), ("access-key", "AK"), ("secret-key", "SK")];
     let pairs = pairs.into_iter().chain(chain.map(|chain| ("tls-ca-chain", chain)));
     let data: BTreeMap<_, _> = pairs.map(|(key, value)| (key.to_owned(), Secret::new(value))).collect();
     ObjectStorage::from_secret(&data).unwrap()

@@ -32,7 +32,8 @@ pub(crate) enum Command {
         binary: PathBuf,
     },
     /// Supervise a fixed command: the coordinator says only whether it runs.
-    RunCommand {
+    #[command(name = "run-command")]
+    Fixed {
         #[command(flatten)]
         unit: Unit,
         /// The port on which it is ready once it accepts connections. Without a port it is ready once it runs.
@@ -100,7 +101,11 @@ pub(crate) fn readiness(port: Option<u16>, path: Option<String>) -> Readiness {
 }
 
 /// The command that a fixed argument list stands for. The parser saw to it that there is a program.
-pub(crate) fn command(argv: Vec<String>, readiness: Readiness, kill_delay: u64) -> muster_agent::workload::Command {
+pub(crate) fn command(
+    argv: Vec<String>,
+    readiness: Readiness,
+    kill_delay: u64,
+) -> muster_agent::workload::Command {
     let mut argv = argv.into_iter();
     muster_agent::workload::Command {
         program: argv.next().unwrap_or_default().into(),

@@ -13,7 +13,7 @@ fn main() -> anyhow::Result<()> {
     muster_telemetry::init(arguments.log_format);
     match arguments.command {
         Command::Run { unit, binary } => muster_agent::run(unit.settings(), Product { binary })?,
-        Command::RunCommand { unit, port, ready_path, kill_delay, argv } => {
+        Command::Fixed { unit, port, ready_path, kill_delay, argv } => {
             let command = args::command(argv, args::readiness(port, ready_path), kill_delay);
             muster_agent::run(unit.settings(), command)?;
         }

@@ -83,25 +83,59 @@ async fn play() -> anyhow::Result<()> {
     writer.progress(50, STEP_DEADLINE).await?;
 
     demo.step("scale the worker to 3", &[&["scale", "mimir-worker", "3"]]).await?;
-    demo.step("add read, write and backend workers", &[
-        &["deploy", "mimir-worker-k8s", "mimir-read", "-n", "2", "--config", "role-read=true", "--config", "role-all=false"],
-        &["deploy", "mimir-worker-k8s", "mimir-write", "-n", "3", "--config", "role-write=true", "--config", "role-all=false"],
-        &["deploy", "mimir-worker-k8s", "mimir-backend", "--config", "role-backend=true", "--config", "role-all=false"],
-        &["integrate", "mimir", "mimir-read"],
-        &["integrate", "mimir", "mimir-write"],
-        &["integrate", "mimir", "mimir-backend"],
-    ])
+    demo.step(
+        "add read, write and backend workers",
+        &[
+            &[
+                "deploy",
+                "mimir-worker-k8s",
+                "mimir-read",
+                "-n",
+                "2",
+                "--config",
+                "role-read=true",
+                "--config",
+                "role-all=false",
+            ],
+            &[
+                "deploy",
+                "mimir-worker-k8s",
+                "mimir-write",
+                "-n",
+                "3",
+                "--config",
+                "role-write=true",
+                "--config",
+                "role-all=false",
+            ],
+            &[
+                "deploy",
+                "mimir-worker-k8s",
+                "mimir-backend",
+                "--config",
+                "role-backend=true",
+                "--config",
+                "role-all=false",
+            ],
+            &["integrate", "mimir", "mimir-read"],
+            &["integrate", "mimir", "mimir-write"],
+            &["integrate", "mimir", "mimir-backend"],
+        ],
+    )
     .await?;
     anstream::println!("\n{}", demo.model.muster(&["status"]).await?);
     demo.step("take `all` away", &[&["remove-application", "mimir-worker"]]).await?;
 
     say("kill one worker process (SIGKILL)");
-    let victim = demo.model.processes_of("mimir", "mimir-write/0").pop().context("mimir-write/0 has no process")?;
+    let victim =
+        demo.model.processes_of("mimir", "mimir-write/0").pop().context("mimir-write/0 has no process")?;
     let started = Instant::now();
     kill(victim.pid, Signal::SIGKILL)?;
     demo.model
         .wait("the process to be started again", STEP_DEADLINE, |model| {
-            model["applications"]["mimir-write"]["units"]["mimir-write/0"]["restarts"].as_u64().is_some_and(|n| n > 0)
+            model["applications"]["mimir-write"]["units"]["mimir-write/0"]["restarts"]
+                .as_u64()
+                .is_some_and(|n| n > 0)
         })
         .await?;
     demo.settle("kill one worker process", started).await?;
@@ -157,7 +191,9 @@ fn summary(demo: &Demo, journal: &Journal, read: usize, reading: Duration) {
     }
     anstream::println!("{:<40} {:>7.1} s", "longest write gap", journal.longest_gap().as_secs_f64());
     if acknowledged > read {
-        anstream::println!("\nAcknowledged samples were lost. Guarded draining is not done yet; see CHANGELOG.md.");
+        anstream::println!(
+            "\nAcknowledged samples were lost. Guarded draining is not done yet; see CHANGELOG.md."
+        );
     }
 }
 

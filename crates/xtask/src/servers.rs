@@ -60,7 +60,8 @@ fn build(server: GoServer) -> anyhow::Result<PathBuf> {
     go.current_dir(server.module()).env("CGO_ENABLED", "0").arg("build").args(BUILD_FLAGS);
     go.arg("-o").arg(&unfinished).arg(server.package);
     succeed(&mut go, "install Go 1.26 or later (https://go.dev/dl)")?;
-    fs::rename(&unfinished, &binary).with_context(|| format!("failed to put {} in place", binary.display()))?;
+    fs::rename(&unfinished, &binary)
+        .with_context(|| format!("failed to put {} in place", binary.display()))?;
     anstream::eprintln!("built {} in {:.0?}", server.name, started.elapsed());
     Ok(binary)
 }

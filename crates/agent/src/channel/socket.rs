@@ -84,7 +84,8 @@ async fn receive(read: OwnedReadHalf, ends: &Ends) -> io::Result<()> {
         if length == 0 {
             return Ok(());
         }
-        let invalid = |error: &dyn std::error::Error| io::Error::new(io::ErrorKind::InvalidData, error.to_string());
+        let invalid =
+            |error: &dyn std::error::Error| io::Error::new(io::ErrorKind::InvalidData, error.to_string());
         let line = std::str::from_utf8(&line).map_err(|error| invalid(&error))?;
         let update = ToAgent::from_line(line).map_err(|error| invalid(&error))?;
         if ends.updates.send(update).await.is_err() {

@@ -19,7 +19,11 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 const MAX_STDERR: usize = 64 << 10;
 
 /// Writes the files of `launch` to `directory` and runs its check there. `message` finds the complaint in what the binary wrote.
-pub(crate) async fn check(launch: &Launch, directory: &Path, message: impl FnOnce(&str) -> String) -> Outcome {
+pub(crate) async fn check(
+    launch: &Launch,
+    directory: &Path,
+    message: impl FnOnce(&str) -> String,
+) -> Outcome {
     let Some(arguments) = &launch.check_arguments else { return Outcome::Accepted };
     if let Err(error) = files::write(launch, directory) {
         return Outcome::Failed(error.to_string());

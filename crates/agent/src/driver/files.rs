@@ -46,7 +46,8 @@ pub(crate) fn write_atomic(path: &Path, content: &[u8], durable: bool) -> Result
     name.push(".tmp");
     let temporary = path.with_file_name(name);
     let written = (|| {
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        let mut file =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
         file.write_all(content)?;
         if durable {
             file.sync_all()?;

@@ -35,7 +35,9 @@ pub(crate) async fn request(
     path: &str,
     timeout: Duration,
 ) -> Result<(StatusCode, Bytes), HttpError> {
-    tokio::time::timeout(timeout, exchange(address, method, path)).await.map_err(|_| HttpError::Timeout(timeout))?
+    tokio::time::timeout(timeout, exchange(address, method, path))
+        .await
+        .map_err(|_| HttpError::Timeout(timeout))?
 }
 
 /// Ends the connection's task with the request, also when the request is given up.

@@ -189,7 +189,8 @@ impl Driver {
         let mut command = Command::new(&launch.program);
         command.args(&launch.arguments).current_dir(self.live());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut started = children::start(&mut command).map_err(|error| start_error(&launch.program, &error))?;
+        let mut started =
+            children::start(&mut command).map_err(|error| start_error(&launch.program, &error))?;
         let pid = started.pid;
         let revision = &order.assignment.revision;
         tracing::info!(pid = pid.as_raw(), %revision, roles = %order.assignment.roles, "workload started");

@@ -24,7 +24,12 @@ const CALM: Duration = Duration::from_secs(5);
 const FAILURES: u32 = 2;
 
 /// Reports every change, until it is dropped.
-pub(crate) async fn watch(process: ProcessNumber, probe: Probe, address: IpAddr, events: UnboundedSender<Event>) {
+pub(crate) async fn watch(
+    process: ProcessNumber,
+    probe: Probe,
+    address: IpAddr,
+    events: UnboundedSender<Event>,
+) {
     let mut ready = false;
     let mut failures = 0;
     let mut since = Instant::now();

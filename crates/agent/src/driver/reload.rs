@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime};
 
 use muster_model::Revision;
 use muster_nginx::{
-    CONNECTIONS_PATH, Connections, DRAIN_DEADLINE_MS, READY_PATH, SETTLE_MS, SHUTDOWN_TIMEOUT_SECONDS, STATUS_PORT, ready_body,
-    waiting_connections,
+    CONNECTIONS_PATH, Connections, DRAIN_DEADLINE_MS, READY_PATH, SETTLE_MS, SHUTDOWN_TIMEOUT_SECONDS,
+    STATUS_PORT, ready_body, waiting_connections,
 };
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;

@@ -73,7 +73,9 @@ fn write_all(blocks: &Receiver<Vec<u8>>, dropped: &AtomicUsize, output: &mut Out
     while let Ok(block) = blocks.recv() {
         let missed = dropped.swap(0, Ordering::Relaxed);
         if missed > 0 {
-            let _ = output.write(format!("[{missed} lines dropped: they came faster than they could be written]\n").as_bytes());
+            let _ = output.write(
+                format!("[{missed} lines dropped: they came faster than they could be written]\n").as_bytes(),
+            );
         }
         // A full disk or a closed reader loses lines, nothing else.
         let _ = output.write(&block);

@@ -65,16 +65,32 @@ pub struct Machine {
 #[derive(Debug, Clone, PartialEq)]
 enum Phase {
     Idle,
-    Spawning { process: ProcessNumber, order: Arc<Order> },
+    Spawning {
+        process: ProcessNumber,
+        order: Arc<Order>,
+    },
     Alive(Alive),
     /// The leave calls are under way.
-    Leaving { process: ProcessNumber, order: Arc<Order>, until: Duration },
+    Leaving {
+        process: ProcessNumber,
+        order: Arc<Order>,
+        until: Duration,
+    },
     /// The stop signal was sent.
-    Terminating { process: ProcessNumber, until: Duration },
+    Terminating {
+        process: ProcessNumber,
+        until: Duration,
+    },
     /// SIGKILL was sent.
-    Killing { process: ProcessNumber, until: Duration },
+    Killing {
+        process: ProcessNumber,
+        until: Duration,
+    },
     /// Ended by itself, or could not be started.
-    Backoff { order: Arc<Order>, until: Duration },
+    Backoff {
+        order: Arc<Order>,
+        until: Duration,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -136,7 +152,9 @@ impl Machine {
                     self.back_off(Arc::clone(order), cause, Vec::new(), jitter, now);
                 }
             }
-            Event::Exited { process, cause, lines, jitter } => self.process_exited(process, cause, lines, jitter, now),
+            Event::Exited { process, cause, lines, jitter } => {
+                self.process_exited(process, cause, lines, jitter, now)
+            }
             Event::Ready(process, ready) => {
                 if let Some(alive) = self.alive_mut(process) {
                     alive.ready = ready;
@@ -159,7 +177,9 @@ impl Machine {
             Phase::Idle | Phase::Spawning { .. } => None,
             Phase::Alive(alive) => (!alive.okay).then(|| alive.since + OKAY_DELAY),
             Phase::Killing { until, .. } => (*until < Duration::MAX).then_some(*until),
-            Phase::Leaving { until, .. } | Phase::Terminating { until, .. } | Phase::Backoff { until, .. } => Some(*until),
+            Phase::Leaving { until, .. }
+            | Phase::Terminating { until, .. }
+            | Phase::Backoff { until, .. } => Some(*until),
         };
         phase.into_iter().chain(self.check_again).min()
     }
@@ -345,14 +365,27 @@ impl Machine {
         }
     }
 
-    fn back_off(&mut self, order: Arc<Order>, cause: String, lines: Vec<String>, jitter: Jitter, now: Duration) {
+    fn back_off(
+        &mut self,
+        order: Arc<Order>,
+        cause: String,
+        lines: Vec<String>,
+        jitter: Jitter,
+        now: Duration,
+    ) {
         let wait = self.start_backoff.next(jitter);
         let retry_in_ms = if self.shutdown { 0 } else { u64::try_from(wait.as_millis()).unwrap_or(u64::MAX) };
         self.last_exit = Some(Exit { cause, lines, retry_in_ms });
         self.phase = Phase::Backoff { order, until: now + wait };
     }
 
-    fn left(&mut self, process: ProcessNumber, result: Result<(), String>, now: Duration, actions: &mut Vec<Action>) {
+    fn left(
+        &mut self,
+        process: ProcessNumber,
+        result: Result<(), String>,
+        now: Duration,
+        actions: &mut Vec<Action>,
+    ) {
         if let Phase::Leaving { process: p, order, .. } = &self.phase
             && *p == process
         {
@@ -383,7 +416,13 @@ impl Machine {
         }
     }
 
-    fn terminate(&mut self, process: ProcessNumber, order: Arc<Order>, now: Duration, actions: &mut Vec<Action>) {
+    fn terminate(
+        &mut self,
+        process: ProcessNumber,
+        order: Arc<Order>,
+        now: Duration,
+        actions: &mut Vec<Action>,
+    ) {
         actions.push(Action::Stop(process, order.manners.stop_signal));
         self.phase = Phase::Terminating { process, until: now + order.manners.kill_delay };
     }
@@ -412,7 +451,9 @@ impl Machine {
             }
             Phase::Backoff { order, until } if now >= *until => {
                 // Only a goal of the same kind is a restart; anything else is started, or not, by `settle`.
-                if !self.shutdown && self.accepted.as_ref().is_some_and(|accepted| accepted.same_process(order)) {
+                if !self.shutdown
+                    && self.accepted.as_ref().is_some_and(|accepted| accepted.same_process(order))
+                {
                     self.restarts = self.restarts.saturating_add(1);
                 }
                 self.phase = Phase::Idle;
@@ -483,7 +524,13 @@ impl Machine {
         }
     }
 
-    fn settle_alive(&mut self, alive: &Alive, goal: Option<Arc<Order>>, now: Duration, actions: &mut Vec<Action>) {
+    fn settle_alive(
+        &mut self,
+        alive: &Alive,
+        goal: Option<Arc<Order>>,
+        now: Duration,
+        actions: &mut Vec<Action>,
+    ) {
         let Some(goal) = goal else {
             return self.stop_for_good(alive, now, actions);
         };

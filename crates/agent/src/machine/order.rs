@@ -20,7 +20,8 @@ impl Order {
     /// Whether a process started for `self` is the one that `other` asks for. Epoch, seeds and drains do not matter.
     #[must_use]
     pub fn same_process(&self, other: &Self) -> bool {
-        self.assignment.revision == other.assignment.revision && self.assignment.roles == other.assignment.roles
+        self.assignment.revision == other.assignment.revision
+            && self.assignment.roles == other.assignment.roles
     }
 }
 

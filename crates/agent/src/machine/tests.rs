@@ -203,7 +203,10 @@ impl World {
         for _ in 0..100_000 {
             let event = self.coming.keys().next().map(|(at, _)| *at);
             let timer = self.machine.deadline();
-            assert!(timer.is_none_or(|at| at >= self.now || event.is_some_and(|e| e <= self.now)), "no past timer");
+            assert!(
+                timer.is_none_or(|at| at >= self.now || event.is_some_and(|e| e <= self.now)),
+                "no past timer"
+            );
             match (event, timer) {
                 (Some(at), timer) if at <= end && timer.is_none_or(|t| at <= t) => {
                     self.now = self.now.max(at);
@@ -369,7 +372,8 @@ fn the_old_process_runs_until_the_check_has_passed() {
     world.assign(start(2, 1));
     assert!(matches!(world.actions[..], [Action::Check(_)]), "{:?}", world.actions);
     world.pass(MS * 100);
-    let order: Vec<_> = world.actions.iter().map(|a| format!("{a:?}").split('(').next().map(str::to_owned)).collect();
+    let order: Vec<_> =
+        world.actions.iter().map(|a| format!("{a:?}").split('(').next().map(str::to_owned)).collect();
     let order: Vec<_> = order.iter().flatten().map(String::as_str).collect();
     assert_eq!(order, ["Check", "Keep", "Stop", "Spawn"]);
 }

@@ -48,8 +48,7 @@ impl Workload for Proxy {
         cluster: &ClusterData,
         directory: &Path,
     ) -> Result<Launch, LaunchError> {
-        let values =
-            UnitValues { address: &settings.address.to_string(), revision: &assignment.revision };
+        let values = UnitValues { address: &settings.address.to_string(), revision: &assignment.revision };
         let config = unit_document(document(assignment, cluster)?, &values)?;
         let file = |name: &str, content: &str| File { name: name.to_owned(), content: content.to_owned() };
         let mut files = vec![file(files::CONFIG, &config)];

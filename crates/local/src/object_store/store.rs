@@ -161,10 +161,7 @@ impl S3 for Store {
             Err(error) => Err(error),
         });
         if made.await? {
-            Ok(S3Response::new(CreateBucketOutput {
-                location: Some(format!("/{}", req.input.bucket)),
-                ..Default::default()
-            }))
+            Ok(S3Response::new(CreateBucketOutput { location: Some(format!("/{}", req.input.bucket)) }))
         } else {
             Err(s3_error!(BucketAlreadyOwnedByYou))
         }
@@ -634,7 +631,8 @@ mod tests {
     fn keys_are_as_long_as_file_names_allow() {
         assert!(check_key("mimir", &"k".repeat(130)).is_ok());
         assert!(check_key("mimir", &"k".repeat(131)).is_err());
-        assert!(check_key(&"b".repeat(63), &"k".repeat(74)).is_ok());
+        assert!(check_key(&"b".repeat(63), &"k".repeat(72)).is_ok());
+        assert!(check_key(&"b".repeat(63), &"k".repeat(73)).is_err());
     }
 
     #[test]
