@@ -43,12 +43,36 @@ impl Traffic {
         Ok(traffic)
     }
 
+    /// Waits until further samples are acknowledged.
+    ///
+    /// # Errors
+    /// They are not.
+    pub async fn is_written(&self) -> anyhow::Result<()> {
+        self.writer.progress(25, FLOW_DEADLINE).await
+    }
+
+    /// Waits until no further sample is acknowledged, not one in three seconds.
+    ///
+    /// # Errors
+    /// Samples are acknowledged all the time.
+    pub async fn is_refused(&self) -> anyhow::Result<()> {
+        let mut last = (self.writer.acknowledged(), Instant::now());
+        wait_until("an end of acknowledgements", FLOW_DEADLINE, async || {
+            let now = self.writer.acknowledged();
+            if now != last.0 {
+                last = (now, Instant::now());
+            }
+            (last.1.elapsed() > Duration::from_secs(3)).then_some(())
+        })
+        .await
+    }
+
     /// Waits until further samples are acknowledged, and until what was written can be queried.
     ///
     /// # Errors
     /// They are not.
     pub async fn flows(&self) -> anyhow::Result<()> {
-        self.writer.progress(25, FLOW_DEADLINE).await?;
+        self.is_written().await?;
         wait_until("samples in an answer", FLOW_DEADLINE, async || {
             self.reader.read_back(&self.run).await.ok().filter(|read| !read.is_empty())
         })

@@ -134,7 +134,7 @@ impl Unit {
 
     async fn coordinator(&self) -> Coordinator {
         let stream =
-            wait_until("agent's socket", SOON, async || socket::connect(&self.directory()).await.ok());
+            wait_until("agent's socket", SOON, async || socket::connect(&self.directory(), socket::NAME).await.ok());
         Coordinator::new(stream.await.unwrap())
     }
 

@@ -65,7 +65,7 @@ async fn supervise(settings: Settings, workload: Arc<dyn Workload>) -> Result<()
     let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::SetUp)?;
     let mut child_ended = signal(SignalKind::child()).map_err(RunError::SetUp)?;
     let socket = |error| RunError::Socket(settings.directory.clone(), error);
-    let listener = socket::listen(&settings.directory).map_err(socket)?;
+    let listener = socket::listen(&settings.directory, socket::NAME).map_err(socket)?;
     let sink = Sink::start(settings.log.clone()).map_err(RunError::SetUp)?;
 
     let settings = Arc::new(settings);

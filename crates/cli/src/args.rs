@@ -39,7 +39,7 @@ pub(crate) struct Arguments {
 }
 
 /// What to do.
-#[derive(Debug, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 pub(crate) enum Verb {
     /// Run a model on this machine until Ctrl-C
     Up(Up),
@@ -69,7 +69,7 @@ pub(crate) enum Verb {
 }
 
 /// What to do with a model that runs.
-#[derive(Debug, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 pub(crate) enum ModelVerb {
     /// Show applications, units and endpoints
     Status(Status),
@@ -96,7 +96,7 @@ pub(crate) enum ModelVerb {
 }
 
 /// Arguments of `up`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct Up {
     /// YAML documents to start with; those of an earlier `up` where none is given
     #[arg(value_hint = ValueHint::FilePath)]
@@ -110,7 +110,7 @@ pub(crate) struct Up {
 }
 
 /// Arguments of `object-store`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct ObjectStore {
     /// The directory of the buckets
     #[arg(long, value_name = "DIR")]
@@ -124,7 +124,7 @@ pub(crate) struct ObjectStore {
 }
 
 /// Arguments of `status`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct Status {
     /// Show only these: application names, unit names, or statuses such as blocked
     pub(crate) select: Vec<String>,
@@ -138,7 +138,7 @@ pub(crate) struct Status {
 }
 
 /// Arguments of `deploy`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct Deploy {
     /// The charm: {mimir,loki,tempo}-{coordinator,worker}-k8s or s3-integrator
     pub(crate) charm: String,
@@ -157,7 +157,7 @@ pub(crate) struct Deploy {
 }
 
 /// Arguments of `config`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct Config {
     /// The application
     pub(crate) app: AppName,
@@ -173,7 +173,7 @@ pub(crate) struct Config {
 }
 
 /// Two applications.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct Pair {
     /// One application, with an endpoint where it matters which
     #[arg(value_name = "APP[:ENDPOINT]")]
@@ -204,7 +204,7 @@ impl std::str::FromStr for Side {
 }
 
 /// Arguments of `remove-application`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct Remove {
     /// The application
     pub(crate) app: AppName,
@@ -214,7 +214,7 @@ pub(crate) struct Remove {
 }
 
 /// Arguments of `scale`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct Scale {
     /// The application
     pub(crate) app: AppName,
@@ -224,7 +224,7 @@ pub(crate) struct Scale {
 }
 
 /// Arguments of `wait-for`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct WaitFor {
     /// The application
     pub(crate) app: AppName,
@@ -237,7 +237,7 @@ pub(crate) struct WaitFor {
 }
 
 /// Arguments of `debug-log`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct DebugLog {
     /// Show only these units, or all units of these applications
     pub(crate) select: Vec<String>,
@@ -247,7 +247,7 @@ pub(crate) struct DebugLog {
 }
 
 /// Arguments of `explain`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct Explain {
     /// PRODUCT [VERSION], a charm, a status, a reason, an application, "options CHARM", "application APP" or
     /// "statuses"
@@ -256,7 +256,7 @@ pub(crate) struct Explain {
 }
 
 /// Arguments of `export`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct Export {
     /// Print the values of Secrets too
     #[arg(long)]
@@ -267,7 +267,7 @@ pub(crate) struct Export {
 }
 
 /// Arguments of `check`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct Check {
     /// Files of YAML documents, read as one model; - is standard input
     #[arg(required = true, value_name = "FILE", value_hint = ValueHint::FilePath)]

@@ -23,6 +23,9 @@ pub(crate) enum Failure {
         /// The next step, where one is known.
         hint: Option<String>,
     },
+    /// Somebody else edited the model between reading and writing. Trying again reads it anew.
+    #[error("the model is being edited by others all the time; try again")]
+    Stale,
     /// The output could not be written. A closed pipe is no failure: who reads has seen enough.
     #[error("failed to write the output: {0}")]
     Output(#[source] io::Error),

@@ -12,18 +12,21 @@ use crate::substrate::{Substrate, UnitLog, Write};
 /// A connection to a running `muster up`.
 pub(crate) struct Local {
     client: Client,
+    /// What was read last, so that nothing that another verb wrote since is overwritten.
+    edits: Option<u64>,
 }
 
 impl Local {
     /// Connects to the `muster up` that holds the model in `directory`.
     pub(crate) async fn connect(directory: &Path) -> Result<Self, Failure> {
         let client = Client::connect(directory).await.map_err(|error| Failure::of(&error))?;
-        Ok(Self { client })
+        Ok(Self { client, edits: None })
     }
 
     async fn ask(&mut self, request: Request) -> Result<Response, Failure> {
         match self.client.ask(&request).await.map_err(|error| Failure::of(&error))? {
             Response::Refused { message } => Err(Failure::new(message)),
+            Response::Stale => Err(Failure::Stale),
             response => Ok(response),
         }
     }
@@ -45,13 +48,21 @@ fn unexpected() -> Failure {
 impl Substrate for Local {
     async fn documents(&mut self) -> Result<Vec<Document>, Failure> {
         match self.ask(Request::Documents).await? {
-            Response::Documents { documents } => Ok(documents),
+            Response::Documents { documents, edits } => {
+                self.edits = Some(edits);
+                Ok(documents)
+            }
             _ => Err(unexpected()),
         }
     }
 
     async fn apply(&mut self, documents: Vec<Document>, write: Write) -> Result<bool, Failure> {
-        self.ask_done(Request::Apply { documents, create_only: write == Write::Create }).await
+        let edits = self.edits;
+        let changed =
+            self.ask_done(Request::Apply { documents, create_only: write == Write::Create, edits }).await?;
+        // The verb's own edit is no reason to refuse its next one.
+        self.edits = edits.map(|edits| edits + u64::from(changed));
+        Ok(changed)
     }
 
     async fn delete(&mut self, kind: Kind, name: &AppName) -> Result<bool, Failure> {

@@ -46,6 +46,9 @@ use crate::substrate::Substrate;
 /// Wrong usage, or the work could not be done.
 const FAILED: u8 = 2;
 
+/// How often a verb is tried that always finds the model edited by others between its reading and its writing.
+const MOST_TRIES: usize = 20;
+
 fn main() -> ExitCode {
     let (mut out, mut err) = (io::stdout(), io::stderr());
     let arguments = match Arguments::try_parse() {
@@ -110,7 +113,13 @@ async fn run(arguments: Arguments, printer: &mut Printer<'_>) -> Result<Answer, 
         Verb::Up(args) => up::run(args, place()?, arguments.color, printer).await,
         Verb::Model(verb) => {
             let mut model = Local::connect(&place()?.directory).await?;
-            verbs::run(verb, &mut model, printer).await
+            for _ in 0..MOST_TRIES {
+                match verbs::run(verb.clone(), &mut model, printer).await {
+                    Err(Failure::Stale) => {}
+                    answer => return answer,
+                }
+            }
+            Err(Failure::Stale)
         }
         Verb::Explain(args) => {
             let width = printer.screen.width;

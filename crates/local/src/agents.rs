@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use muster_agent::channel::socket;
 use muster_model::UnitName;
 use muster_relation::{Frame, MAX_FRAME_LEN, Report, ToAgent, ToCoordinator};
 use nix::errno::Errno;
@@ -181,7 +182,7 @@ impl Keeper {
     /// Connects to the agent that is there, also when it is only to be ended, or starts one. Nothing where none is there and
     /// none is wanted.
     async fn reach(&mut self) -> io::Result<Option<UnixStream>> {
-        if let Ok(stream) = muster_agent::channel::socket::connect(&self.command.directory).await {
+        if let Ok(stream) = socket::connect(&self.command.directory, socket::NAME).await {
             return Ok(Some(stream));
         }
         if self.end.is_cancelled() {
@@ -198,7 +199,7 @@ impl Keeper {
         let mut child = self.spawn()?;
         let deadline = Instant::now() + LISTEN_DEADLINE;
         loop {
-            if let Ok(stream) = muster_agent::channel::socket::connect(&self.command.directory).await {
+            if let Ok(stream) = socket::connect(&self.command.directory, socket::NAME).await {
                 self.child = Some(child);
                 return Ok(Some(stream));
             }

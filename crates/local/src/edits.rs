@@ -61,6 +61,7 @@ pub(crate) fn apply(
     for document in documents {
         changed |= write(state, document, None);
     }
+    state.edits += u64::from(changed);
     Ok(changed)
 }
 
@@ -81,6 +82,7 @@ pub(crate) fn apply_file(state: &mut State, documents: Vec<Document>) -> Result<
             changed |= write(state, document.clone(), Some(document));
         }
     }
+    state.edits += u64::from(changed);
     Ok(changed)
 }
 
@@ -136,13 +138,14 @@ pub(crate) fn delete(state: &mut State, kind: Kind, name: &AppName) -> Result<bo
     let Some(stored) = state.find_mut(kind, name.as_str()) else {
         return Err(EditError::NotFound { kind, name: name.clone() });
     };
-    if kind == Kind::Secret {
-        state
-            .documents
-            .retain(|s| !(s.document.kind() == kind && document_name(&s.document) == name.as_str()));
-        return Ok(true);
+    if kind != Kind::Secret {
+        let changed = !std::mem::replace(&mut stored.removing, true);
+        state.edits += u64::from(changed);
+        return Ok(changed);
     }
-    Ok(!std::mem::replace(&mut stored.removing, true))
+    state.documents.retain(|s| !(s.document.kind() == kind && document_name(&s.document) == name.as_str()));
+    state.edits += 1;
+    Ok(true)
 }
 
 /// The S3 applications that coordinators of `documents` name and that neither the documents nor the model have.

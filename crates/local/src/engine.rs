@@ -448,9 +448,10 @@ impl Engine {
             Request::Documents => {
                 let mut documents: Vec<_> = self.state.documents.iter().map(|s| s.document.clone()).collect();
                 documents.sort_by_key(|d| (d.kind(), d.name().ok()));
-                Response::Documents { documents }
+                Response::Documents { documents, edits: self.state.edits }
             }
-            Request::Apply { documents, create_only } => {
+            Request::Apply { edits: Some(edits), .. } if edits != self.state.edits => Response::Stale,
+            Request::Apply { documents, create_only, .. } => {
                 edited(edits::apply(&mut self.state, documents, create_only))
             }
             Request::Delete { kind, name } => edited(edits::delete(&mut self.state, kind, &name)),

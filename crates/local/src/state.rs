@@ -29,6 +29,9 @@ pub struct State {
     pub last_host: u16,
     /// The documents, in order of their creation.
     pub documents: Vec<Stored>,
+    /// How often the documents were edited.
+    #[serde(default)]
+    pub edits: u64,
     /// The units that exist.
     pub units: BTreeMap<UnitName, UnitRecord>,
     /// The addresses of all units that ever existed: a unit that comes back finds its disk and its address again.
@@ -93,6 +96,7 @@ impl State {
             network,
             last_host: 0,
             documents: Vec::new(),
+            edits: 0,
             units: BTreeMap::new(),
             addresses: BTreeMap::new(),
             carry: BTreeMap::new(),

@@ -18,22 +18,23 @@ use super::Ends;
 /// The socket's name in the unit's directory.
 pub const NAME: &str = "agent.sock";
 
-/// Connects to the agent of the unit with this directory.
-pub async fn connect(directory: &Path) -> io::Result<UnixStream> {
-    let (_open, path) = short_path(directory)?;
+/// Connects to the socket of this name in a directory; to a unit's agent with [`NAME`] in the unit's directory.
+pub async fn connect(directory: &Path, name: &str) -> io::Result<UnixStream> {
+    let (_open, path) = short_path(directory, name)?;
     UnixStream::connect(path).await
 }
 
 /// A path to the socket of any directory: one in a socket address has at most 107 bytes. Good while the file is open.
-fn short_path(directory: &Path) -> io::Result<(File, PathBuf)> {
+fn short_path(directory: &Path, name: &str) -> io::Result<(File, PathBuf)> {
     let open = File::open(directory)?;
-    let path = PathBuf::from(format!("/proc/self/fd/{}/{NAME}", open.as_raw_fd()));
+    let path = PathBuf::from(format!("/proc/self/fd/{}/{name}", open.as_raw_fd()));
     Ok((open, path))
 }
 
-/// Listens in this directory, which the caller holds the lock of: a socket that is there is a former agent's.
-pub(crate) fn listen(directory: &Path) -> io::Result<UnixListener> {
-    let (_open, path) = short_path(directory)?;
+/// Listens in this directory, which only its owner may enter and the caller holds the lock of: a socket that is there is a
+/// former holder's.
+pub fn listen(directory: &Path, name: &str) -> io::Result<UnixListener> {
+    let (_open, path) = short_path(directory, name)?;
     match std::fs::remove_file(&path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}

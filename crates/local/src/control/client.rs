@@ -3,10 +3,11 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use muster_agent::channel::socket;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 
-use crate::control::{MAX_LINE, Request, Response, socket};
+use crate::control::{MAX_LINE, Request, Response};
 use crate::directory::CONTROL_SOCKET;
 
 /// Why a question got no answer.

@@ -3,7 +3,6 @@
 mod client;
 mod protocol;
 mod server;
-mod socket;
 
 pub use client::{Client, ControlError};
 pub use protocol::{Request, Response};

@@ -17,6 +17,10 @@ pub enum Request {
         /// Refuse instead of overwriting where one of that name is there.
         #[serde(default)]
         create_only: bool,
+        /// The [`Response::Documents::edits`] that the documents were made from: refused with [`Response::Stale`] where
+        /// somebody edited the model since.
+        #[serde(default)]
+        edits: Option<u64>,
     },
     /// Takes one document away. Its units are stopped first.
     Delete {
@@ -42,6 +46,8 @@ pub enum Response {
     Documents {
         /// In order of kind and name.
         documents: Vec<Document>,
+        /// How often the documents were edited so far.
+        edits: u64,
     },
     /// It was done. Whether anything changed by it.
     Done {
@@ -58,6 +64,8 @@ pub enum Response {
         /// (unit, lines).
         units: Vec<(String, Vec<String>)>,
     },
+    /// It was not done: somebody edited the model since its documents were read. Read them again.
+    Stale,
     /// It was not done.
     Refused {
         /// Why, and what to do instead.

@@ -3,12 +3,13 @@
 use std::io;
 use std::path::Path;
 
+use muster_agent::channel::socket;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use crate::control::{MAX_LINE, Request, Response, socket};
+use crate::control::{MAX_LINE, Request, Response};
 use crate::directory::CONTROL_SOCKET;
 
 /// A question and where its answer goes.
