@@ -8,7 +8,9 @@ use anyhow::{Context as _, ensure};
 use muster_testkit::model::{Model, Running};
 use muster_testkit::{binaries, wait_until};
 
+pub mod agent;
 pub mod documents;
+pub mod load;
 pub mod traffic;
 
 /// How long a step of a model may take until everything is active: on a machine with two cores that builds and tests at the

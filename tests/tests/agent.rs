@@ -5,224 +5,22 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
-use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use muster_agent::channel::socket;
-use muster_model::{AGENT_PORT, HTTP_PORT, ObjectStorage, Product, Revision, Role, RoleSet, Secret};
-use muster_relation::{Assignment, ClusterData, Frame as _, Report, Run, Service, ToAgent, ToCoordinator};
+use muster_model::{AGENT_PORT, HTTP_PORT, Product, Role, RoleSet};
+use muster_relation::{Report, Run, Service};
 use muster_testkit::http::Client;
-use muster_testkit::standin::{ENVIRONMENT, REJECT, REJECTION, now_nanos};
-use muster_testkit::{Process, binaries, directory, wait_until};
+use muster_testkit::standin::{REJECT, REJECTION};
+use muster_testkit::{binaries, directory, wait_until};
+use muster_tests::agent::{SOON, Unit, is_alive, revision, start, stop, toggles, update};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::UnixStream;
-
-/// How long anything that happens at once may take on a busy machine.
-const SOON: Duration = Duration::from_secs(15);
-
-/// An address of this machine that no other test uses.
-fn address() -> Ipv4Addr {
-    static NEXT: AtomicU8 = AtomicU8::new(1);
-    let [_, _, high, low] = std::process::id().to_be_bytes();
-    Ipv4Addr::new(127, 128 | (high & 0x3f), low, NEXT.fetch_add(1, Ordering::Relaxed))
-}
-
-fn revision(document: &str) -> Revision {
-    Revision::of([document.as_bytes()])
-}
-
-/// An update to run `document` with `roles`.
-fn update(epoch: u64, document: &str, roles: &[Role], run: Run) -> ToAgent {
-    let storage = [
-        ("endpoint", "http://127.0.0.1:9"),
-        ("bucket", "bucket"),
-        ("access-key", "AK"),
-        ("secret-key", "SK"),
-    ];
-    let storage = storage.map(|(key, value)| (key.to_owned(), Secret::new(value)));
-    ToAgent::Update {
-        assignment: Assignment {
-            epoch,
-            revision: revision(document),
-            roles: roles.iter().copied().collect(),
-            run,
-            drain: None,
-            seeds: Vec::new(),
-        },
-        cluster: Box::new(ClusterData {
-            product: Product::Mimir,
-            version: "2.17".parse().unwrap(),
-            documents: BTreeMap::from([(revision(document), document.to_owned())]),
-            object_storage: Some(ObjectStorage::from_secret(&storage.into()).unwrap()),
-            tls: None,
-        }),
-    }
-}
-
-fn start(epoch: u64) -> ToAgent {
-    update(epoch, "a: 1\n", &[Role::Querier], Run::Start)
-}
-
-fn stop(epoch: u64) -> ToAgent {
-    update(epoch, "a: 1\n", &[Role::Querier], Run::Stop)
-}
-
-/// A unit's directory, and all the processes that stand-ins have noted in its record. They are ended when it is dropped.
-struct Unit {
-    /// What the test keeps beside the unit's own directory.
-    directory: TempDir,
-    /// The unit's own directory, below the other.
-    name: String,
-    address: Ipv4Addr,
-}
-
-/// Set for everything that a test starts, so that the guard ends nothing else.
-const MARK: &str = "MUSTER_TEST_UNIT";
-
-impl Unit {
-    fn new() -> Self {
-        Self { directory: directory::temporary(), name: "unit".to_owned(), address: address() }
-    }
-
-    fn directory(&self) -> PathBuf {
-        self.directory.path().join(&self.name)
-    }
-
-    fn record(&self) -> PathBuf {
-        self.directory.path().join("record")
-    }
-
-    fn log(&self) -> PathBuf {
-        self.directory.path().join("log")
-    }
-
-    fn command(&self, subcommand: &str) -> Command {
-        let mut command = Command::new(binaries::path("worker"));
-        command.arg(subcommand).args(["--unit", "mimir-read/0", "--instance", "one"]);
-        command.args(["--address", &self.address.to_string()]).arg("--directory").arg(self.directory());
-        command
-    }
-
-    /// An agent around a stand-in as a fixed command.
-    fn fixed(&self, agent: &[&str], flags: &str) -> Command {
-        let mut command = self.command("run-command");
-        command.args(agent).arg("--").arg(binaries::path("standin")).args(flags.split_whitespace());
-        command.arg("--record").arg(self.record());
-        command
-    }
-
-    /// An agent around a stand-in for Mimir.
-    fn mimir(&self, flags: &str) -> Command {
-        let mut command = self.command("run");
-        command.arg("--binary").arg(binaries::path("standin"));
-        let listen = format!("--listen {}:{HTTP_PORT}", self.address);
-        command.env(ENVIRONMENT, format!("{listen} {flags} --record {}", self.record().display()));
-        command
-    }
-
-    fn spawn(&self, mut command: Command) -> Process {
-        Process::spawn(command.env(MARK, self.directory.path()), &self.log()).unwrap()
-    }
-
-    async fn coordinator(&self) -> Coordinator {
-        let stream =
-            wait_until("agent's socket", SOON, async || socket::connect(&self.directory(), socket::NAME).await.ok());
-        Coordinator::new(stream.await.unwrap())
-    }
-
-    /// What stand-ins noted, line by line.
-    fn noted(&self) -> Vec<String> {
-        fs::read_to_string(self.record()).unwrap_or_default().lines().map(str::to_owned).collect()
-    }
-
-    fn count(&self, what: &str) -> usize {
-        self.noted().iter().filter(|line| line.as_str() == what).count()
-    }
-
-    /// The processes that were noted: stand-ins (`start`), or what they started (`grandchild`).
-    fn pids(&self, kind: &str) -> Vec<Pid> {
-        let noted = self.noted();
-        let pids =
-            noted.iter().filter_map(|line| line.strip_prefix(kind)?.split_whitespace().next()?.parse().ok());
-        pids.map(Pid::from_raw).collect()
-    }
-
-    async fn gone(&self, pids: &[Pid]) {
-        wait_until("end of processes", SOON, async || pids.iter().all(|pid| !is_alive(*pid)).then_some(()))
-            .await
-            .unwrap();
-    }
-}
-
-impl Drop for Unit {
-    fn drop(&mut self) {
-        for pid in self.pids("start").into_iter().chain(self.pids("grandchild")) {
-            let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-            let mark = format!("{MARK}={}", self.directory.path().display());
-            if environment.split(|byte| *byte == 0).any(|variable| variable == mark.as_bytes()) {
-                let _ = kill(pid, Signal::SIGKILL);
-            }
-        }
-    }
-}
-
-fn is_alive(pid: Pid) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
-}
-
-/// The other end of the channel.
-struct Coordinator {
-    stream: BufReader<UnixStream>,
-    last: Option<Report>,
-}
-
-impl Coordinator {
-    fn new(stream: UnixStream) -> Self {
-        Self { stream: BufReader::new(stream), last: None }
-    }
-
-    async fn send(&mut self, message: &ToAgent) {
-        self.stream.write_all(message.to_line().as_bytes()).await.unwrap();
-    }
-
-    /// The next report; none when the agent has closed the connection.
-    async fn next(&mut self) -> Option<Report> {
-        let mut line = String::new();
-        let read = tokio::time::timeout(SOON, self.stream.read_line(&mut line)).await.ok()?.ok()?;
-        if read == 0 {
-            return None;
-        }
-        let ToCoordinator::Report(report) = ToCoordinator::from_line(&line).unwrap();
-        assert_ne!(self.last.as_ref(), Some(&report), "a report comes only when something changed");
-        self.last = Some(report.clone());
-        Some(report)
-    }
-
-    async fn report(&mut self, what: &str, is: impl Fn(&Report) -> bool) -> Report {
-        let wait = async {
-            loop {
-                let report = self.next().await?;
-                if is(&report) {
-                    return Some(report);
-                }
-            }
-        };
-        let report = tokio::time::timeout(SOON * 2, wait).await.ok().flatten();
-        report.unwrap_or_else(|| panic!("no report of {what}; the last one is {:?}", self.last))
-    }
-
-    async fn running(&mut self, epoch: u64) -> Report {
-        self.report("a ready service", |r| r.epoch == epoch && r.service == Service::Running && r.ready).await
-    }
-}
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 #[tokio::test]
 async fn a_workload_is_started_watched_and_stopped() {
@@ -526,32 +324,7 @@ async fn a_taken_port_is_reported_and_the_workload_runs_all_the_same() {
 
 #[tokio::test]
 async fn a_toggled_role_is_a_new_process_at_once() {
-    const TOGGLES: u64 = 100;
-    const STOP: Duration = Duration::from_millis(20);
-    let unit = Unit::new();
-    let _agent = unit.spawn(unit.mimir(&format!("--stop-after {}", STOP.as_millis())));
-    let mut coordinator = unit.coordinator().await;
-    coordinator.send(&start(1)).await;
-    coordinator.running(1).await;
-    let mut beyond = Vec::new();
-    for toggle in 0..TOGGLES {
-        let role = if toggle % 2 == 0 { Role::Distributor } else { Role::Querier };
-        let sent = now_nanos();
-        coordinator.send(&update(toggle + 2, "a: 1\n", &[role], Run::Start)).await;
-        let applied = |r: &Report| {
-            r.epoch == toggle + 2 && r.ready && r.applied.as_ref().is_some_and(|a| a.roles.contains(role))
-        };
-        coordinator.report("the new process", applied).await;
-        let started = unit
-            .noted()
-            .iter()
-            .rev()
-            .find_map(|line| line.strip_prefix("start ")?.split_once(' ')?.1.parse().ok());
-        let started: u128 = started.unwrap();
-        beyond.push(Duration::from_nanos(u64::try_from(started - sent).unwrap()).saturating_sub(STOP));
-    }
-    assert_eq!(unit.count("SIGTERM") as u64, TOGGLES);
-    beyond.sort();
+    let beyond = toggles(100, Duration::from_millis(20)).await;
     let median = beyond[beyond.len() / 2];
     println!(
         "role toggled to new process, beyond the stop time: median {median:?}, longest {:?}",

@@ -6,14 +6,11 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
-use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper_util::rt::TokioIo;
+use hyper::Method;
 use muster_model::route::PathMatch::{self, Exact, Prefix};
 use muster_model::route::Traffic::{Api, Push, Query, Upload};
 use muster_model::route::{Route, Traffic};
@@ -22,6 +19,7 @@ use muster_nginx::{
     CONNECTIONS_PATH, Connections, DRAIN_DEADLINE_MS, Layout, READY_PATH, SETTLE_MS, STATUS_PORT, Server,
     UnitValues, arguments, check_arguments, files, layout, ready_body, unit_document, waiting_connections,
 };
+use muster_tests::load::{Load, Request};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::{Pid, geteuid};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -690,118 +688,31 @@ async fn two_refusals_do_not_close_the_route() {
 async fn a_killed_unit_fails_no_request() {
     let (one, two) = (Stub::start().await, Stub::start().await);
     let nginx = Nginx::start(&text(ROUTES, &upstreams([&one, &two]), false)).await;
-    let load = Load::start(nginx.address, 8);
-    load.wait_answered(200).await;
+    let load = Load::start(SocketAddr::from((nginx.address, HTTP_PORT)), clients(8));
+    load.progress(200).await.expect("answers");
     drop(one);
-    load.wait_answered(load.answered() + 2000).await;
-    assert_eq!(load.stop().await, Vec::<String>::new());
+    load.progress(2000).await.expect("answers");
+    assert_eq!(load.stop().await.expect("clients that work"), BTreeMap::new());
     assert!(!two.take().is_empty());
 }
 
 // Reloads ----------------------------------------------------------------------------------------------------------
 
-/// Keep-alive clients that send one request after the other, never a request twice.
-struct Load {
-    stop: Arc<AtomicBool>,
-    answered: Arc<AtomicUsize>,
-    failures: Arc<Mutex<Vec<String>>>,
-    clients: JoinSet<()>,
-}
-
-impl Load {
-    fn start(address: Ipv4Addr, clients: usize) -> Self {
-        let mut load = Self {
-            stop: Arc::default(),
-            answered: Arc::default(),
-            failures: Arc::default(),
-            clients: JoinSet::new(),
+/// Pushes and queries at full speed; every fourth client waits for slow queries.
+fn clients(count: usize) -> Vec<Request> {
+    let request = |n| {
+        let (method, target, body): (_, _, &[u8]) = match n % 4 {
+            0 => (Method::GET, "/prometheus/api/v1/query?delay=300", b""),
+            1 => (Method::GET, "/prometheus/api/v1/query?delay=3", b""),
+            _ => (Method::POST, "/api/v1/push", b"sample"),
         };
-        for n in 0..clients {
-            // Pushes and queries at full speed; every fourth client waits for slow queries.
-            let request = match n % 4 {
-                0 => ("GET", "/prometheus/api/v1/query?delay=300"),
-                1 => ("GET", "/prometheus/api/v1/query?delay=3"),
-                _ => ("POST", "/api/v1/push"),
-            };
-            let (stop, answered) = (Arc::clone(&load.stop), Arc::clone(&load.answered));
-            let failures = Arc::clone(&load.failures);
-            load.clients.spawn(async move {
-                let mut connection = None;
-                while !stop.load(Ordering::Relaxed) {
-                    match one_request(&mut connection, address, request).await {
-                        Ok(()) => drop(answered.fetch_add(1, Ordering::Relaxed)),
-                        Err(failure) => {
-                            connection = None;
-                            failures.lock().expect("no client panicked").push(failure);
-                        }
-                    }
-                }
-            });
-        }
-        load
-    }
-
-    fn answered(&self) -> usize {
-        self.answered.load(Ordering::Relaxed)
-    }
-
-    async fn wait_answered(&self, count: usize) {
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while self.answered() < count {
-            assert!(Instant::now() < deadline, "{} of {count} requests answered", self.answered());
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    }
-
-    /// Ends the clients after their current requests. Gives what failed.
-    async fn stop(mut self) -> Vec<String> {
-        self.stop.store(true, Ordering::Relaxed);
-        while let Some(ended) = self.clients.join_next().await {
-            ended.expect("no client panicked");
-        }
-        std::mem::take(&mut self.failures.lock().expect("no client panicked"))
-    }
-}
-
-type Client = SendRequest<Full<Bytes>>;
-
-/// Sends one request on the kept connection, or on a new one where it is closed.
-async fn one_request(
-    kept: &mut Option<Client>,
-    address: Ipv4Addr,
-    (method, target): (&str, &str),
-) -> Result<(), String> {
-    let usable = match kept {
-        Some(client) => client.ready().await.is_ok(),
-        None => false,
+        Request { method, target, body, pause: Duration::ZERO, answer: b"ok\n" }
     };
-    let mut client = match kept.take() {
-        Some(client) if usable => client,
-        _ => {
-            let stream =
-                TcpStream::connect((address, HTTP_PORT)).await.map_err(|e| format!("connect: {e}"))?;
-            let (client, connection) =
-                handshake(TokioIo::new(stream)).await.map_err(|e| format!("handshake: {e}"))?;
-            tokio::spawn(connection);
-            client
-        }
-    };
-    let body = Full::new(Bytes::from_static(if method == "POST" { b"sample" } else { b"" }));
-    let request = hyper::Request::builder().method(method).uri(target).header("host", "lb.test").body(body);
-    let request = request.map_err(|e| format!("request: {e}"))?;
-    let answer = client.send_request(request).await.map_err(|e| format!("send: {e:?}"))?;
-    let status = answer.status();
-    let body = answer.into_body().collect().await.map_err(|e| format!("body: {e:?}"))?.to_bytes();
-    if status != 200 || body != "ok\n" {
-        return Err(format!("status {status}"));
-    }
-    // Whether the answer allows another request is hyper's business: it closes the connection if not.
-    *kept = Some(client);
-    Ok(())
+    (0..count).map(request).collect()
 }
 
 /// Reloads `times` times under 16 clients, each time with other upstreams.
-async fn reload_under_load(times: usize, politely: bool) -> Vec<String> {
+async fn reload_under_load(times: usize, politely: bool) -> BTreeMap<String, usize> {
     let stubs = [Stub::start().await, Stub::start().await, Stub::start().await];
     let document = |n: usize| {
         let chosen = n % 7 + 1;
@@ -809,22 +720,22 @@ async fn reload_under_load(times: usize, politely: bool) -> Vec<String> {
         text(ROUTES, &upstreams(units), false)
     };
     let mut nginx = Nginx::start(&document(0)).await;
-    let load = Load::start(nginx.address, 16);
-    load.wait_answered(100).await;
+    let load = Load::start(SocketAddr::from((nginx.address, HTTP_PORT)), clients(16));
+    load.progress(100).await.expect("answers");
     let mut durations = Vec::new();
     for n in 1..=times {
         let started = Instant::now();
         nginx.reload(&document(n), politely).await;
         durations.push(started.elapsed());
-        load.wait_answered(load.answered() + 50).await;
+        load.progress(50).await.expect("answers");
     }
     let answered = load.answered();
-    let failures = load.stop().await;
+    let failures = load.stop().await.expect("clients that work");
     durations.sort();
     println!(
         "{times} reloads, {}: {answered} requests answered, {} failed; a reload took {:?} (median), {:?} (longest)",
         if politely { "connections drained first" } else { "bare SIGHUP" },
-        failures.len(),
+        failures.values().sum::<usize>(),
         durations[times / 2],
         durations[times - 1],
     );
@@ -834,15 +745,15 @@ async fn reload_under_load(times: usize, politely: bool) -> Vec<String> {
 #[tokio::test]
 async fn reloads_fail_no_request_of_keep_alive_clients() {
     let failures = reload_under_load(35, true).await;
-    assert_eq!(failures, Vec::<String>::new());
+    assert_eq!(failures, BTreeMap::new());
 }
 
 /// Only counted: a bare signal need not fail requests every time. It shows what the steps before it are for.
 #[tokio::test]
 async fn bare_reloads_for_comparison() {
     let failures = reload_under_load(35, false).await;
-    for failure in failures.iter().take(3) {
-        println!("for example: {failure}");
+    for (failure, count) in failures.iter().take(3) {
+        println!("for example, {count} times: {failure}");
     }
 }
 

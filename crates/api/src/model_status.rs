@@ -20,6 +20,9 @@ pub struct ModelStatus {
     pub model: String,
     /// What carries it: `local` or `kubernetes`.
     pub substrate: String,
+    /// What keeps the substrate itself from working, such as a full disk under the model directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
     /// Every application by name.
     pub applications: BTreeMap<AppName, ApplicationStatus>,
 }

@@ -150,6 +150,7 @@ pub(crate) fn model_status(
 ) -> ModelStatus {
     ModelStatus {
         format_version: FORMAT_VERSION,
+        problem: None,
         model: "default".to_owned(),
         substrate: "local".to_owned(),
         applications: applications.into_iter().map(|(name, status)| (app(name), status)).collect(),

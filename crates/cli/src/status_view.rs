@@ -49,6 +49,9 @@ pub(crate) fn tables(status: &ModelStatus, screen: Screen) -> String {
     header.push([Cell::new(&status.model), Cell::new(&status.substrate)]);
     let mut sections = vec![header.lay_out(width, colour).lines];
     let mut in_full = Vec::new();
+    if let Some(problem) = &status.problem {
+        sections.push(text::wrap(&format!("Problem: {problem}"), width));
+    }
 
     let mut applications = Table::new([
         Column::new("App"),

@@ -37,6 +37,7 @@ pub(crate) async fn run(
     let mut signals = Signals::new()?;
     let (sender, mut statuses) = watch::channel(ModelStatus {
         format_version: FORMAT_VERSION,
+        problem: None,
         model: settings.name.clone(),
         substrate: "local".to_owned(),
         applications: Default::default(),

@@ -6,7 +6,7 @@ use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use muster_api::{Document, ModelStatus};
 use muster_model::{AppName, Product, Revision, UnitName};
 use muster_planner::{ObjectStore, Observed, Plan, Probe, plan};
@@ -31,6 +31,8 @@ use crate::{edits, object_store};
 const ADOPTION_DEADLINE: Duration = Duration::from_secs(5);
 /// More rounds than any change of a model takes; a plan that still asks for more waits for the next event.
 const MOST_ROUNDS: usize = 16;
+/// How soon a state that could not be saved is saved again.
+const SAVE_AGAIN: SignedDuration = SignedDuration::from_secs(2);
 
 /// A model that is up.
 pub(crate) struct Engine {
@@ -47,6 +49,8 @@ pub(crate) struct Engine {
     questions: mpsc::Receiver<Question>,
     status: watch::Sender<ModelStatus>,
     wake_at: Option<Timestamp>,
+    /// Why the state cannot be saved. What runs goes on; nothing new is decided until it can.
+    problem: Option<String>,
     _server: Server,
 }
 
@@ -79,6 +83,7 @@ impl Engine {
             questions,
             status,
             wake_at: None,
+            problem: None,
             _server: server,
         };
         engine.prepare_object_store().map_err(failed("prepare the embedded S3 server"))?;
@@ -91,7 +96,7 @@ impl Engine {
         self.agents.ended().await;
         self.sync_agents();
         self.adopt(&shutdown).await;
-        self.step()?;
+        self.step();
         while !shutdown.is_cancelled() {
             let wake = self.wake_at.map(|at| {
                 let wait = Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default();
@@ -103,7 +108,7 @@ impl Engine {
                 probed = self.probe_results.recv() => if let Some(probed) = probed { self.note_probe(probed) },
                 question = self.questions.recv() => {
                     if let Some(question) = question {
-                        self.answer(question)?;
+                        self.answer(question);
                     }
                 }
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => self.probe_again(),
@@ -112,7 +117,7 @@ impl Engine {
             while let Ok(event) = self.agent_events.try_recv() {
                 self.note(event);
             }
-            self.step()?;
+            self.step();
         }
         self.stop().await
     }
@@ -160,8 +165,8 @@ impl Engine {
         self.live.probes.insert(app, (revision, probe));
     }
 
-    /// Plans and carries out until the plans ask for nothing more.
-    fn step(&mut self) -> Result<(), UpError> {
+    /// Plans and carries out until the plans ask for nothing more, or until what they ask cannot be saved.
+    fn step(&mut self) {
         for _ in 0..MOST_ROUNDS {
             let observed = gather(&self.state, &self.live);
             let now = Timestamp::now();
@@ -176,16 +181,17 @@ impl Engine {
             self.wake_at = plans.values().filter_map(|plan| plan.wake_at).min();
             self.plans = plans;
             self.start_probes(&observed);
-            if self.state == self.saved {
+            if self.state == self.saved && self.problem.is_none() {
                 break;
             }
             // Saved before it is done: after a crash nobody runs what the model does not know of.
-            self.directory.save(&self.state)?;
-            self.saved = self.state.clone();
+            if !self.save() {
+                break;
+            }
             self.sync_agents();
         }
         self.tell_agents();
-        let status = model_status(&self.state, &self.live, &self.plans);
+        let status = self.view();
         self.status.send_if_modified(|now| {
             let news = *now != status;
             if news {
@@ -193,7 +199,27 @@ impl Engine {
             }
             news
         });
-        Ok(())
+    }
+
+    /// Saves the state, or takes back what was changed since it was last saved. Says whether it is saved.
+    fn save(&mut self) -> bool {
+        match self.directory.save(&self.state) {
+            Ok(()) => {
+                self.saved = self.state.clone();
+                self.problem = None;
+            }
+            Err(error) => {
+                let cause = std::error::Error::source(&error).map(|e| format!(": {e}")).unwrap_or_default();
+                self.problem = Some(format!("{error}{cause}; nothing is changed until it can be written"));
+                self.state = self.saved.clone();
+                self.wake_at = Timestamp::now().checked_add(SAVE_AGAIN).ok();
+            }
+        }
+        self.problem.is_none()
+    }
+
+    fn view(&self) -> ModelStatus {
+        model_status(&self.state, &self.live, &self.plans, self.problem.clone())
     }
 
     /// Writes what a plan decides into the state.
@@ -201,7 +227,6 @@ impl Engine {
         let changes = plan.changes(observed);
         for unit in &changes.remove {
             self.state.units.remove(unit);
-            self.live.reports.remove(unit);
         }
         for unit in &changes.create {
             let (Some(address), Ok(instance)) = (self.state.address(unit), embedded::random_hex(8)) else {
@@ -256,6 +281,7 @@ impl Engine {
             if !self.state.units.contains_key(&unit) {
                 self.agents.end(&unit);
                 self.live.connected.remove(&unit);
+                self.live.reports.remove(&unit);
             }
         }
         let having = self.agents.units();
@@ -439,12 +465,12 @@ impl Engine {
         Ok(())
     }
 
-    fn answer(&mut self, question: Question) -> Result<(), UpError> {
+    fn answer(&mut self, question: Question) {
         let edited = |result: Result<bool, edits::EditError>| match result {
             Ok(changed) => Response::Done { changed },
             Err(error) => Response::Refused { message: error.to_string() },
         };
-        let response = match question.request {
+        let mut response = match question.request {
             Request::Documents => {
                 let mut documents: Vec<_> = self.state.documents.iter().map(|s| s.document.clone()).collect();
                 documents.sort_by_key(|d| (d.kind(), d.name().ok()));
@@ -456,20 +482,21 @@ impl Engine {
             }
             Request::Delete { kind, name } => edited(edits::delete(&mut self.state, kind, &name)),
             Request::Status => {
-                let status = Box::new(model_status(&self.state, &self.live, &self.plans));
+                let status = Box::new(self.view());
                 Response::Status { status }
             }
             Request::Logs { lines } => Response::Logs { units: self.logs(lines) },
         };
         // What was answered is kept: an edit that was accepted survives a crash right after.
         if self.state != self.saved {
-            self.directory.save(&self.state)?;
-            self.saved = self.state.clone();
-            self.step()?;
+            if self.save() {
+                self.step();
+            } else {
+                response = Response::Refused { message: self.problem.clone().unwrap_or_default() };
+            }
         }
         // Whoever asked may be gone.
         let _ = question.answer.send(response);
-        Ok(())
     }
 
     fn logs(&self, lines: usize) -> Vec<(String, Vec<String>)> {

@@ -15,7 +15,12 @@ const SUBSTRATE: &str = "local";
 
 /// Puts the whole model into words.
 #[must_use]
-pub(crate) fn model_status(state: &State, live: &Live, plans: &BTreeMap<AppName, Plan>) -> ModelStatus {
+pub(crate) fn model_status(
+    state: &State,
+    live: &Live,
+    plans: &BTreeMap<AppName, Plan>,
+    problem: Option<String>,
+) -> ModelStatus {
     let mut applications = BTreeMap::new();
     for (name, coordinator, _) in state.coordinators() {
         let Some(plan) = plans.get(&name) else { continue };
@@ -69,6 +74,7 @@ pub(crate) fn model_status(state: &State, live: &Live, plans: &BTreeMap<AppName,
     }
     ModelStatus {
         format_version: FORMAT_VERSION,
+        problem,
         model: state.name.clone(),
         substrate: SUBSTRATE.to_owned(),
         applications,

@@ -1,6 +1,8 @@
 //! Chores of this repository: `cargo xtask --help`.
 
+mod bench;
 mod demo;
+mod generate;
 mod run;
 mod servers;
 mod test;
@@ -28,8 +30,19 @@ enum Task {
     },
     /// Check the rules of this repository that neither rustc nor clippy know.
     Tidy,
+    /// Write the reference pages that are made from the code.
+    Generate {
+        /// Write nothing; fail if a page is stale.
+        #[arg(long)]
+        check: bool,
+    },
     /// Play the main job on real servers and print what was measured.
     Demo,
+    /// Measure the figures that the project holds itself to; fail if one misses its bar.
+    Bench {
+        /// Which parts; all of them if none is named. The program names them when one is unknown.
+        parts: Vec<String>,
+    },
     /// Run everything that must pass: format, lints, tidy, all tests.
     Test,
 }
@@ -38,7 +51,9 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().task {
         Task::Servers { names } => servers::provide(&names),
         Task::Tidy => tidy::run(),
+        Task::Generate { check } => generate::run(check),
         Task::Demo => demo::run(),
+        Task::Bench { parts } => bench::run(&parts),
         Task::Test => test::run(),
     };
     match outcome {

@@ -48,6 +48,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     for violation in &violations {
         anstream::eprintln!("{violation}");
     }
+    crate::generate::run(true)?;
     ensure!(violations.is_empty(), "{} places break this repository's rules", violations.len());
     Ok(())
 }
