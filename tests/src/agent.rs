@@ -148,8 +148,9 @@ impl Unit {
 
     /// Connects to the agent as its coordinator does.
     pub async fn coordinator(&self) -> Coordinator {
-        let stream =
-            wait_until("agent's socket", SOON, async || socket::connect(&self.directory(), socket::NAME).await.ok());
+        let stream = wait_until("agent's socket", SOON, async || {
+            socket::connect(&self.directory(), socket::NAME).await.ok()
+        });
         Coordinator::new(stream.await.unwrap())
     }
 

@@ -59,7 +59,9 @@ impl Load {
                         Ok(()) => drop(answered.fetch_add(1, Ordering::Relaxed)),
                         Err(error) => {
                             let mut failures = failures.lock().unwrap_or_else(PoisonError::into_inner);
-                            *failures.entry(format!("{} {}: {error:#}", request.method, request.target)).or_default() += 1;
+                            *failures
+                                .entry(format!("{} {}: {error:#}", request.method, request.target))
+                                .or_default() += 1;
                         }
                     }
                     if !request.pause.is_zero() {

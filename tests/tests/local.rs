@@ -26,8 +26,17 @@ fn workloads_of(model: &Model, app: &str) -> Vec<(String, String, Pid)> {
 /// Deploys a worker with one role and relates it.
 async fn add_worker(model: &Model, name: &str, role: &str, units: &str) -> anyhow::Result<()> {
     let role = format!("role-{role}=true");
-    let deploy =
-        ["deploy", "mimir-worker-k8s", name, "-n", units, "--config", role.as_str(), "--config", "role-all=false"];
+    let deploy = [
+        "deploy",
+        "mimir-worker-k8s",
+        name,
+        "-n",
+        units,
+        "--config",
+        role.as_str(),
+        "--config",
+        "role-all=false",
+    ];
     model.muster(&deploy).await?;
     model.wait_status(name, "blocked", &format!("muster integrate COORDINATOR {name}"), SAID).await?;
     model.muster(&["integrate", "mimir", name]).await?;
@@ -42,7 +51,9 @@ async fn from_one_process_to_read_write_and_backend_without_a_lost_sample() -> a
 
     model.muster(&["scale", "mimir-worker", "3"]).await?;
     let status = model.wait_active(ACTIVE).await?;
-    ensure!(status["applications"]["mimir-worker"]["units"].as_object().is_some_and(|units| units.len() == 3));
+    ensure!(
+        status["applications"]["mimir-worker"]["units"].as_object().is_some_and(|units| units.len() == 3)
+    );
     traffic.flows().await?;
 
     add_worker(&model, "mimir-read", "read", "2").await?;
@@ -59,12 +70,18 @@ async fn from_one_process_to_read_write_and_backend_without_a_lost_sample() -> a
             status["applications"]["mimir-worker"].is_null() && is_active(status)
         })
         .await?;
-    ensure!(status["applications"]["mimir"]["coverage"]["missingRequired"].as_array().is_none_or(Vec::is_empty));
+    ensure!(
+        status["applications"]["mimir"]["coverage"]["missingRequired"].as_array().is_none_or(Vec::is_empty)
+    );
     ensure!(workloads_of(&model, "mimir-worker").is_empty());
     traffic.flows().await?;
 
     let journal = traffic.finish().await?;
-    ensure!(journal.longest_gap() < Duration::from_secs(5), "no write went through for {:?}", journal.longest_gap());
+    ensure!(
+        journal.longest_gap() < Duration::from_secs(5),
+        "no write went through for {:?}",
+        journal.longest_gap()
+    );
     model.stop().await?;
     nothing_left(&model)
 }
@@ -100,7 +117,10 @@ async fn a_change_touches_only_its_units() -> anyhow::Result<()> {
         })
         .await?;
     ensure!(pids("mimir-read").iter().all(|process| !read.contains(process)), "the old processes still run");
-    ensure!((pids("mimir-write"), pids("mimir-backend")) == (write.clone(), backend.clone()), "others were touched");
+    ensure!(
+        (pids("mimir-write"), pids("mimir-backend")) == (write.clone(), backend.clone()),
+        "others were touched"
+    );
     says(&model.muster(&["config", "mimir-read"]).await?, &["role-write", "role-overrides-exporter"])?;
 
     let read = pids("mimir-read");
@@ -125,7 +145,9 @@ async fn a_change_touches_only_its_units() -> anyhow::Result<()> {
         .wait_status("mimir", "maintenance", "rolling out", SAID)
         .await
         .context("the status does not tell of the rollout")?;
-    model.wait("the option everywhere", ACTIVE, |status| rolled(status, &|r| r.is_string() && *r != revision)).await?;
+    model
+        .wait("the option everywhere", ACTIVE, |status| rolled(status, &|r| r.is_string() && *r != revision))
+        .await?;
     says(&model.muster(&["config", "mimir", "retention-period"]).await?, &["30d"])?;
     ensure!(pids("mimir-write").iter().all(|process| !write.contains(process)));
     model.muster(&["config", "mimir", "--reset", "retention-period"]).await?;
@@ -138,9 +160,16 @@ async fn a_change_touches_only_its_units() -> anyhow::Result<()> {
     model.wait_active(ACTIVE).await?;
     model.muster(&["remove-application", "--yes", "mimir-read"]).await?;
     model
-        .wait("the removal", ACTIVE, |status| status["applications"]["mimir-read"].is_null() && is_active(status))
+        .wait("the removal", ACTIVE, |status| {
+            status["applications"]["mimir-read"].is_null() && is_active(status)
+        })
         .await?;
-    let left = || model.processes().into_iter().filter(|p| p.unit.as_deref().is_some_and(|u| u.starts_with("mimir-read")));
+    let left = || {
+        model
+            .processes()
+            .into_iter()
+            .filter(|p| p.unit.as_deref().is_some_and(|u| u.starts_with("mimir-read")))
+    };
     wait_until("the end of its agents", SAID, async || (left().count() == 0).then_some(())).await?;
     ensure!(data.is_dir(), "{} is gone", data.display());
 

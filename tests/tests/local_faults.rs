@@ -14,7 +14,9 @@ use muster_testkit::model::{Model, is_active};
 use muster_testkit::tcp_proxy::Mode;
 use muster_testkit::{Process, TcpProxy, binaries, directory, http, loopback, s3, wait_until};
 use muster_tests::traffic::Traffic;
-use muster_tests::{ACTIVE, SAID, documents, model, monolithic, nothing_left, refused, replaced, says, unchanged};
+use muster_tests::{
+    ACTIVE, SAID, documents, model, monolithic, nothing_left, refused, replaced, says, unchanged,
+};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
@@ -42,14 +44,17 @@ async fn every_killed_process_comes_back_and_nothing_acknowledged_is_lost() -> a
     let keys = fs::read_to_string(model.directory().join("object-store.credentials"))?;
     let (access_key, secret_key) = keys.trim_end().split_once('\n').context("two keys, a line each")?;
     let status = model.status().await?;
-    let endpoint = status["applications"]["object-store"]["endpoints"]["s3"].as_str().context("no endpoint")?;
+    let endpoint =
+        status["applications"]["object-store"]["endpoints"]["s3"].as_str().context("no endpoint")?;
     let mut store = s3::Client::new(endpoint, "muster-mimir", access_key, secret_key)?;
     for number in 0..20 {
         store.put(&format!("kept/{number}"), format!("content {number}")).await?;
     }
 
     kill_one(&model, "mimir", "mimir-worker/0").await?;
-    let restarts = |status: &Value, app: &str| status["applications"][app]["units"][format!("{app}/0")]["restarts"].as_u64();
+    let restarts = |status: &Value, app: &str| {
+        status["applications"][app]["units"][format!("{app}/0")]["restarts"].as_u64()
+    };
     ensure!(restarts(&model.status().await?, "mimir-worker") == Some(1));
     traffic.flows().await?;
     kill_one(&model, "nginx", "mimir/0").await?;
@@ -119,7 +124,8 @@ async fn a_wrong_object_store_starts_nothing_until_it_is_corrected() -> anyhow::
     let store = Store::start().await?;
     let endpoint = format!("endpoint=http://{}", store.proxy.address());
     let mut model = model()?;
-    let text = documents::coordinator("mimir", "  units: 1") + &documents::worker("mimir-worker", "mimir", 1, &["all"]);
+    let text = documents::coordinator("mimir", "  units: 1")
+        + &documents::worker("mimir-worker", "mimir", 1, &["all"]);
     model.up(Some(&text))?;
     let nothing_runs = || Ok(servers(&model));
     let blocked = async |words: &str| -> anyhow::Result<()> {
@@ -132,7 +138,8 @@ async fn a_wrong_object_store_starts_nothing_until_it_is_corrected() -> anyhow::
     unchanged("what runs without an S3 relation", Duration::from_secs(3), nothing_runs).await?;
     says(&refused(&model, &["integrate", "mimir", "s3"]).await?, &["s3"])?;
 
-    let (bucket, access_key) = (format!("bucket={}", Store::BUCKET), format!("access-key={}", Store::ACCESS_KEY));
+    let (bucket, access_key) =
+        (format!("bucket={}", Store::BUCKET), format!("access-key={}", Store::ACCESS_KEY));
     let mut deploy = vec!["deploy", "s3-integrator", "s3"];
     for setting in [&endpoint, &bucket, &access_key] {
         deploy.extend(["--config", setting]);
@@ -308,7 +315,8 @@ async fn a_full_disk_refuses_samples_and_loses_none() -> anyhow::Result<()> {
     fs::remove_file(filler)?;
     traffic.is_written().await?;
     let written = traffic.stop().await?;
-    let told = written.journal.failures.iter().any(|failure| failure.reason.contains("no space left on device"));
+    let told =
+        written.journal.failures.iter().any(|failure| failure.reason.contains("no space left on device"));
     ensure!(told, "nobody said that the disk is full: {:?}", written.journal.failures.last());
     written.all_readable().await?;
 

@@ -18,17 +18,34 @@ async fn bad_files_are_refused_with_their_place() -> anyhow::Result<()> {
     };
     let long = format!("{good}\n# {}\n", "x".repeat(10 << 20));
     let cases: Vec<(&str, Vec<u8>, &[&str])> = vec![
-        ("unknown field", edit("  coordinator: mimir", "  coordinator: mimir\n  colour: red"), &[
-            "document 2 (Worker mimir-worker)",
-            "unknown field `colour`",
-        ]),
-        ("duplicate key", edit("  coordinator: mimir", "  coordinator: mimir\n  coordinator: other"), &["duplicate"]),
+        (
+            "unknown field",
+            edit("  coordinator: mimir", "  coordinator: mimir\n  colour: red"),
+            &["document 2 (Worker mimir-worker)", "unknown field `colour`"],
+        ),
+        (
+            "duplicate key",
+            edit("  coordinator: mimir", "  coordinator: mimir\n  coordinator: other"),
+            &["duplicate"],
+        ),
         ("10 MB", long.into_bytes(), &["bytes"]),
         ("not UTF-8", [good.as_bytes(), b"# \xff\xfe\n"].concat(), &["UTF-8"]),
-        ("ill-typed", edit("  coordinator: mimir", "  coordinator: mimir\n  units: many"), &["Worker mimir-worker", "spec.units"]),
+        (
+            "ill-typed",
+            edit("  coordinator: mimir", "  coordinator: mimir\n  units: many"),
+            &["Worker mimir-worker", "spec.units"],
+        ),
         ("bad name", edit("name: mimir-worker", "name: Mimir_Worker"), &["Mimir_Worker", "is not usable"]),
-        ("unknown kind", edit("kind: Worker", "kind: Pod"), &["document 2 (Pod mimir-worker)", "Coordinator, Worker or Secret"]),
-        ("reserved name", edit("name: mimir-worker", "name: object-store"), &["belongs to the embedded S3 server"]),
+        (
+            "unknown kind",
+            edit("kind: Worker", "kind: Pod"),
+            &["document 2 (Pod mimir-worker)", "Coordinator, Worker or Secret"],
+        ),
+        (
+            "reserved name",
+            edit("name: mimir-worker", "name: object-store"),
+            &["belongs to the embedded S3 server"],
+        ),
         ("no YAML", b"{".to_vec(), &["model.yaml"]),
     ];
     for (what, text, words) in cases {
@@ -102,7 +119,10 @@ async fn mistakes_are_told_where_they_are_and_the_rest_serves() -> anyhow::Resul
         ("nonsense", "mimir 2.17 has no role cook; its roles are "),
         ("roleless", "no role assigned; switch one on: muster config roleless role-all=true"),
         ("empty", "no unit; add one: muster scale empty 1"),
-        ("lost", "coordinator \"nobody\" does not exist; deploy it, or relate another: muster integrate COORDINATOR lost"),
+        (
+            "lost",
+            "coordinator \"nobody\" does not exist; deploy it, or relate another: muster integrate COORDINATOR lost",
+        ),
         ("lonely", "no coordinator; relate one: muster integrate COORDINATOR lonely"),
         ("second", "already belongs to coordinator mimir; give second a bucket or path of its own"),
     ] {
@@ -136,11 +156,13 @@ async fn mistakes_are_told_where_they_are_and_the_rest_serves() -> anyhow::Resul
 #[tokio::test]
 async fn a_config_that_mimir_refuses_restarts_nothing() -> anyhow::Result<()> {
     let example = documents::monolithic()?;
-    let with = |overrides: &str| example.replacen("  s3:\n", &format!("  overrides: {overrides}\n  s3:\n"), 1);
+    let with =
+        |overrides: &str| example.replacen("  s3:\n", &format!("  overrides: {overrides}\n  s3:\n"), 1);
     let mut model = monolithic().await?;
     let before = model.workloads();
     let accepted = |status: &Value| {
-        let conditions = status["applications"]["mimir"]["conditions"].as_array().cloned().unwrap_or_default();
+        let conditions =
+            status["applications"]["mimir"]["conditions"].as_array().cloned().unwrap_or_default();
         conditions.into_iter().find(|c| c["type"] == "ConfigAccepted").unwrap_or_default()
     };
     ensure!(accepted(&model.status().await?)["status"] == "True");
@@ -155,13 +177,21 @@ async fn a_config_that_mimir_refuses_restarts_nothing() -> anyhow::Result<()> {
     let message = &status["applications"]["mimir-worker"]["message"];
     says(message.as_str().unwrap_or_default(), &["config rejected", "no_such_key"])?;
     let traffic = Traffic::start(&model, "refused").await?;
-    ensure!(model.workloads() == before, "a refused config restarted something: {before:?}, now {:?}", model.workloads());
+    ensure!(
+        model.workloads() == before,
+        "a refused config restarted something: {before:?}, now {:?}",
+        model.workloads()
+    );
 
     // A path that Muster decides on is refused by name, before any binary sees it.
     model.kill_up().await?;
     model.up(Some(&with("{memberlist: {cluster_label: mine}}")))?;
     model.wait_status("mimir", "blocked", "memberlist", SAID).await?;
-    ensure!(model.workloads() == before, "a refused override restarted something: {before:?}, now {:?}", model.workloads());
+    ensure!(
+        model.workloads() == before,
+        "a refused override restarted something: {before:?}, now {:?}",
+        model.workloads()
+    );
     traffic.flows().await?;
 
     model.kill_up().await?;
@@ -169,11 +199,14 @@ async fn a_config_that_mimir_refuses_restarts_nothing() -> anyhow::Result<()> {
     let status = model
         .wait("the corrected config", ACTIVE, |status| {
             let revision = &status["applications"]["mimir"]["revision"];
-            is_active(status) && status["applications"]["mimir-worker"]["units"]["mimir-worker/0"]["revision"] == *revision
+            is_active(status)
+                && status["applications"]["mimir-worker"]["units"]["mimir-worker/0"]["revision"] == *revision
         })
         .await?;
     ensure!(accepted(&status)["status"] == "True");
-    let mimir = |workloads: Vec<(String, String, nix::unistd::Pid)>| workloads.into_iter().find(|(_, p, _)| p == "mimir");
+    let mimir = |workloads: Vec<(String, String, nix::unistd::Pid)>| {
+        workloads.into_iter().find(|(_, p, _)| p == "mimir")
+    };
     ensure!(mimir(model.workloads()) != mimir(before), "the corrected config did not reach Mimir");
     traffic.finish().await?;
     model.stop().await?;

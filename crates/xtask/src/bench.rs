@@ -8,7 +8,8 @@ use crate::run::succeed;
 use crate::servers;
 
 /// Everything that the benchmark starts besides real servers, in release mode as users run it.
-const PACKAGES: &[&str] = &["muster-cli", "muster-worker", "muster-coordinator", "muster-testkit", "muster-tests"];
+const PACKAGES: &[&str] =
+    &["muster-cli", "muster-worker", "muster-coordinator", "muster-testkit", "muster-tests"];
 
 /// Builds what is missing, then measures the named parts, or all.
 ///

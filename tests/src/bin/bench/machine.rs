@@ -16,5 +16,8 @@ pub(crate) fn facts() -> String {
     let load = read("/proc/loadavg").split(' ').next().unwrap_or_default().to_owned();
     let cores = thread::available_parallelism().map_or(0, usize::from);
     let kernel = read("/proc/sys/kernel/osrelease");
-    format!("machine: {cores} cores, {processor}, {memory} memory, Linux {}, load before {load}", kernel.trim())
+    format!(
+        "machine: {cores} cores, {processor}, {memory} memory, Linux {}, load before {load}",
+        kernel.trim()
+    )
 }
