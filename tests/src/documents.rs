@@ -23,9 +23,11 @@ pub fn coordinator(name: &str, spec: &str) -> String {
 /// A worker of that coordinator with these roles switched on, and no other.
 #[must_use]
 pub fn worker(name: &str, coordinator: &str, units: u32, roles: &[&str]) -> String {
-    let roles: String = roles.iter().map(|role| format!(", {role}: true")).collect();
+    let all = if roles.contains(&"all") { "" } else { "all: false, " };
+    let roles: Vec<_> = roles.iter().map(|role| format!("{role}: true")).collect();
+    let roles = format!("{all}{}", roles.join(", "));
     format!(
         "---\napiVersion: muster.dev/v1alpha1\nkind: Worker\nmetadata:\n  name: {name}\nspec:\n  coordinator: {coordinator}\n  \
-         units: {units}\n  roles: {{all: false{roles}}}\n"
+         units: {units}\n  roles: {{{roles}}}\n"
     )
 }

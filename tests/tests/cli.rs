@@ -1,5 +1,7 @@
 //! The built `muster`: what it prints where, and its exit codes. Needs no running model.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail by a panic")]
+
 use std::ffi::{OsStr, OsString};
 use std::io::{Write, pipe};
 use std::os::unix::ffi::OsStringExt;

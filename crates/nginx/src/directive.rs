@@ -336,7 +336,8 @@ mod tests {
 
     #[test]
     fn words_are_quoted_where_needed() {
-        let line = |argument: &'static str| Document(vec![Directive::simple(Name::Root, [argument])]).to_string();
+        let line =
+            |argument: &'static str| Document(vec![Directive::simple(Name::Root, [argument])]).to_string();
         assert_eq!(line("run/a-1"), "root run/a-1;\n");
         assert_eq!(line(""), "root \"\";\n");
         assert_eq!(line("a;} x {"), "root \"a;} x {\";\n");

@@ -18,7 +18,8 @@ pub(crate) struct Balancer {
     pub(crate) cluster: ClusterData,
 }
 
-/// Lays out the load balancer: every role that a route names gets the ready units that run it, but for `leaving`.
+/// Lays out the load balancer: every role that a route names gets the ready units that run it, but for `leaving` unless there
+/// is no other.
 pub(crate) fn balancer(
     observed: &Observed,
     line: &Line,
@@ -28,16 +29,23 @@ pub(crate) fn balancer(
     let routes = line.workload.routes();
     let routed: RoleSet = routes.iter().map(|route| route.role).collect();
     let mut upstreams: BTreeMap<Role, Vec<Server>> = BTreeMap::new();
-    for member in members.iter().filter(|m| m.unit.is_ready() && !leaving.contains(&m.name)) {
-        // A unit reports its own address; one that is none is left out instead of reaching the document.
-        let Some(address) = member.unit.address.as_deref() else { continue };
-        let Ok(server) = Server::new(address, HTTP_PORT) else { continue };
-        for role in
-            line.table.expand(&member.unit.current_roles()).iter().filter(|role| routed.contains(*role))
-        {
-            upstreams.entry(role).or_default().push(server.clone());
+    let mut add = |serves: &dyn Fn(&Member<'_>) -> bool| {
+        // A role that has a unit already wants no other of this kind.
+        let roles: RoleSet = routed.iter().filter(|role| !upstreams.contains_key(role)).collect();
+        for member in members.iter().filter(|m| serves(m)) {
+            // A unit reports its own address; one that is none is left out instead of reaching the document.
+            let Some(address) = member.unit.address.as_deref() else { continue };
+            let Ok(server) = Server::new(address, HTTP_PORT) else { continue };
+            let runs = line.table.expand(&member.unit.current_roles());
+            for role in runs.iter().filter(|role| roles.contains(*role)) {
+                upstreams.entry(role).or_default().push(server.clone());
+            }
         }
-    }
+    };
+    add(&|m| m.unit.is_ready() && !leaving.contains(&m.name));
+    // Where a role has no such unit, one that is told something new and still answers is better than none: it may refuse
+    // the new config, and serves until it stops.
+    add(&|m| m.unit.is_told_to_run() && m.unit.answers());
     let tls = match &observed.tls {
         Tls::On(material) => Some(material.clone()),
         Tls::Off | Tls::Invalid(_) => None,
