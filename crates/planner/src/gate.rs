@@ -1,7 +1,7 @@
 //! Whether services may run at all.
 
 use muster_api::OnIncoherent;
-use muster_model::{Coverage, Finding, Reason, WorkloadStatus};
+use muster_model::{Coverage, Finding, Reason, RoleSet, RoleTable, WorkloadStatus};
 
 use crate::observed::{ObjectStore, Observed, Probe, Tls};
 
@@ -68,7 +68,12 @@ pub(crate) fn prerequisites(observed: &Observed, findings: &mut Vec<Finding>) ->
 }
 
 /// Decides on coverage.
-pub(crate) fn coverage(observed: &Observed, coverage: &Coverage, findings: &mut Vec<Finding>) -> Gate {
+pub(crate) fn coverage(
+    observed: &Observed,
+    table: &RoleTable,
+    coverage: &Coverage,
+    findings: &mut Vec<Finding>,
+) -> Gate {
     let name = &observed.name;
     if observed.workers.values().all(|w| w.removing) {
         findings.push(Finding::application(
@@ -78,15 +83,14 @@ pub(crate) fn coverage(observed: &Observed, coverage: &Coverage, findings: &mut 
             format!("no worker is related; deploy one and relate it: muster integrate {name} WORKER"),
         ));
     } else if !coverage.is_coherent() {
-        let example =
-            coverage.missing_required.iter().next().map(|role| role.to_string()).unwrap_or_default();
         findings.push(Finding::application(
             name,
             WorkloadStatus::Blocked,
             Reason::MissingRequiredRoles,
             format!(
-                "missing required roles: {}; switch them on: muster config WORKER role-{example}=true",
-                coverage.missing_required.to_string().replace(',', ", ")
+                "missing required roles: {}; switch them on: {}",
+                coverage.missing_required.to_string().replace(',', ", "),
+                command(observed, table, &coverage.missing_required)
             ),
         ));
     } else {
@@ -107,4 +111,21 @@ pub(crate) fn coverage(observed: &Observed, coverage: &Coverage, findings: &mut 
         OnIncoherent::Stop => Gate::Stop,
         OnIncoherent::Hold => Gate::Hold,
     }
+}
+
+/// A command that covers what is missing: the smallest meta role that does, else the missing roles one by one.
+fn command(observed: &Observed, table: &RoleTable, missing: &RoleSet) -> String {
+    let worker = observed
+        .workers
+        .iter()
+        .find(|(_, worker)| !worker.removing)
+        .map_or("WORKER", |(name, _)| name.as_str());
+    let covering = table.meta.iter().filter(|(_, parts)| parts.is_superset(missing));
+    let roles = match covering.min_by_key(|(_, parts)| parts.len()) {
+        Some((meta, _)) if missing.len() > 1 => RoleSet::from([*meta]),
+        _ => missing.clone(),
+    };
+    roles
+        .iter()
+        .fold(format!("muster config {worker}"), |command, role| format!("{command} role-{role}=true"))
 }

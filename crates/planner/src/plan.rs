@@ -133,7 +133,7 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
     unit_counts(observed, &mut findings);
 
     let mut gate = gate::prerequisites(observed, &mut findings);
-    let coherence = gate::coverage(observed, &coverage, &mut findings);
+    let coherence = gate::coverage(observed, line.table, &coverage, &mut findings);
     // Stopping flushes to the object store, which must be there for it.
     if gate == Gate::Open {
         gate = coherence;

@@ -110,7 +110,7 @@ fn missing_required_roles_stop_everything_and_covering_them_starts_it_again() {
     cluster.worker("b").spec.roles = [("backend".to_owned(), false)].into();
     check_blocked(
         &mut cluster,
-        &["missing required roles: alertmanager, compactor", "muster config WORKER role-"],
+        &["missing required roles: alertmanager, compactor", "muster config b role-backend=true"],
     );
     assert_eq!(running(&cluster), 0);
     let balancer = &cluster.observed.balancers[&0];
