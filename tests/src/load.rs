@@ -87,7 +87,14 @@ impl Load {
     pub async fn progress(&self, more: usize) -> anyhow::Result<()> {
         let wanted = self.answered() + more;
         let answered = async || (self.answered() >= wanted).then_some(());
-        wait_until(&format!("{more} more answers"), ANSWER, answered).await
+        let waited = wait_until(&format!("{more} more answers"), ANSWER, answered).await;
+        waited.with_context(|| format!("failed so far: {:?}", self.failures()))
+    }
+
+    /// How many requests failed so far, by what happened to them.
+    #[must_use]
+    pub fn failures(&self) -> BTreeMap<String, usize> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Ends the clients after their current requests. Returns how many requests failed, by what happened to them.
@@ -99,7 +106,7 @@ impl Load {
         while let Some(ended) = self.clients.join_next().await {
             ended.context("a client panicked")??;
         }
-        Ok(std::mem::take(&mut self.failures.lock().unwrap_or_else(PoisonError::into_inner)))
+        Ok(self.failures())
     }
 }
 

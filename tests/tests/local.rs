@@ -8,6 +8,7 @@ use muster_testkit::model::{Model, is_active};
 use muster_testkit::wait_until;
 use muster_tests::traffic::Traffic;
 use muster_tests::{ACTIVE, SAID, documents, model, monolithic, nothing_left, refused, says, unchanged};
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
@@ -181,7 +182,15 @@ async fn a_change_touches_only_its_units() -> anyhow::Result<()> {
 /// Ctrl-C ends everything in order; `muster up` goes on where it was.
 #[tokio::test]
 async fn a_stopped_model_resumes_with_its_data() -> anyhow::Result<()> {
-    let mut model = monolithic().await?;
+    // Also in the middle of a start.
+    let mut model = model()?;
+    model.up(Some(&documents::monolithic()?))?;
+    wait_until("a model that is up", SAID, async || model.status().await.ok()).await?;
+    model.stop().await?;
+    nothing_left(&model)?;
+
+    model.up(None)?;
+    model.wait_active(ACTIVE).await?;
     let written = Traffic::start(&model, "resumed").await?.stop().await?;
     model.muster(&["scale", "mimir-worker", "2"]).await?;
     let before = model.wait_active(ACTIVE).await?;
@@ -208,6 +217,30 @@ async fn a_stopped_model_resumes_with_its_data() -> anyhow::Result<()> {
     ensure!(again["applications"]["mimir-worker"]["scale"] == 2, "the file undid what the verbs did");
     ensure!(addresses(&again) == addresses(&before));
     Traffic::start(&model, "resumed-twice").await?.finish().await?;
+    model.stop().await?;
+    nothing_left(&model)
+}
+
+/// Without its coordinator a worker stops and says so; a coordinator of the same name and bucket finds all data again.
+#[tokio::test]
+async fn a_coordinator_can_be_removed_and_deployed_again() -> anyhow::Result<()> {
+    let mut model = monolithic().await?;
+    let written = Traffic::start(&model, "redeployed").await?.stop().await?;
+    model.muster(&["remove-application", "--yes", "mimir"]).await?;
+    model.wait_status("mimir-worker", "blocked", "muster integrate COORDINATOR mimir-worker", ACTIVE).await?;
+    let status = model.status().await?;
+    ensure!(status["applications"]["mimir"].is_null(), "the coordinator is still there");
+    wait_until("the end of all but the S3 server", ACTIVE, async || {
+        model.workloads().iter().all(|(_, program, _)| program == "muster").then_some(())
+    })
+    .await?;
+
+    model.muster(&["deploy", "mimir-coordinator-k8s", "mimir"]).await?;
+    model.wait_status("mimir", "blocked", "no S3 relation", SAID).await?;
+    model.muster(&["integrate", "mimir", "s3"]).await?;
+    model.muster(&["integrate", "mimir", "mimir-worker"]).await?;
+    model.wait_active(ACTIVE).await?;
+    written.all_readable().await?;
     model.stop().await?;
     nothing_left(&model)
 }
@@ -248,6 +281,34 @@ async fn a_killed_up_leaves_everything_serving_and_the_next_takes_over() -> anyh
         (!ids(&before).contains(&now.pid)).then_some(())
     })
     .await?;
+
+    // Gone together with an agent, while a change is under way: each unit has one process again, and the change is kept.
+    model.muster(&["scale", "mimir-worker", "2"]).await?;
+    let orphan = model.process("mimir", "mimir-worker/0")?;
+    let agent = model.process("worker", "mimir-worker/0")?;
+    model.kill_up().await?;
+    kill(agent.pid, Signal::SIGKILL)?;
+    traffic.is_written().await?;
+    ensure!(model.process("mimir", "mimir-worker/0")?.pid == orphan.pid, "the workload went with its agent");
+    model.up(None)?;
+    let status = model.wait_active(ACTIVE).await?;
+    ensure!(status["applications"]["mimir-worker"]["scale"] == 2, "an answered change was forgotten");
+    for unit in ["mimir-worker/0", "mimir-worker/1"] {
+        model.process("worker", unit)?;
+        model.process("mimir", unit)?;
+    }
+    ensure!(model.process("mimir", "mimir-worker/0")?.pid != orphan.pid, "nobody supervises {orphan:?}");
+    traffic.flows().await?;
+
+    // Gone while a unit leaves: the next one sees to its end.
+    model.muster(&["scale", "mimir-worker", "1"]).await?;
+    model.kill_up().await?;
+    model.up(None)?;
+    model.wait_active(ACTIVE).await?;
+    let left =
+        || model.processes().into_iter().filter(|p| p.unit.as_deref() == Some("mimir-worker-1")).count();
+    wait_until("the end of the unit that left", SAID, async || (left() == 0).then_some(())).await?;
+
     traffic.finish().await?;
     model.stop().await?;
     nothing_left(&model)

@@ -52,13 +52,15 @@ async fn every_killed_process_comes_back_and_nothing_acknowledged_is_lost() -> a
     }
 
     kill_one(&model, "mimir", "mimir-worker/0").await?;
-    let restarts = |status: &Value, app: &str| {
-        status["applications"][app]["units"][format!("{app}/0")]["restarts"].as_u64()
+    let restarted = async |app: &str| {
+        let unit = format!("{app}/0");
+        let once = |status: &Value| status["applications"][app]["units"][&unit]["restarts"] == 1;
+        model.wait(&format!("one restart of {unit}"), SAID, |status| once(status) && is_active(status)).await
     };
-    ensure!(restarts(&model.status().await?, "mimir-worker") == Some(1));
+    restarted("mimir-worker").await?;
     traffic.flows().await?;
     kill_one(&model, "nginx", "mimir/0").await?;
-    ensure!(restarts(&model.status().await?, "mimir") == Some(1));
+    restarted("mimir").await?;
     traffic.flows().await?;
     kill_one(&model, "muster", "object-store/0").await?;
     traffic.flows().await?;
@@ -134,7 +136,7 @@ async fn a_wrong_object_store_starts_nothing_until_it_is_corrected() -> anyhow::
         Ok(())
     };
     blocked("no S3 relation; relate one: muster integrate mimir S3-APPLICATION").await?;
-    model.wait_status("mimir-worker", "waiting", "not started: mimir is blocked", SAID).await?;
+    model.wait_status("mimir-worker", "waiting", "not started: waits for mimir", SAID).await?;
     unchanged("what runs without an S3 relation", Duration::from_secs(3), nothing_runs).await?;
     says(&refused(&model, &["integrate", "mimir", "s3"]).await?, &["s3"])?;
 

@@ -29,7 +29,7 @@ async fn bad_files_are_refused_with_their_place() -> anyhow::Result<()> {
             &["duplicate"],
         ),
         ("10 MB", long.into_bytes(), &["bytes"]),
-        ("not UTF-8", [good.as_bytes(), b"# \xff\xfe\n"].concat(), &["UTF-8"]),
+        ("not UTF-8", [good.as_bytes(), b"# \xff\xfe\n"].concat(), &["model.yaml", "utf-8"]),
         (
             "ill-typed",
             edit("  coordinator: mimir", "  coordinator: mimir\n  units: many"),
@@ -128,7 +128,7 @@ async fn mistakes_are_told_where_they_are_and_the_rest_serves() -> anyhow::Resul
     ] {
         model.wait_status(app, "blocked", message, SAID).await?;
     }
-    model.wait_status("second-worker", "waiting", "second is blocked", SAID).await?;
+    model.wait_status("second-worker", "waiting", "not started: waits for second", SAID).await?;
     model.wait_status("mimir", "active", "", SAID).await?;
     let mimirs: Vec<_> = model.workloads().into_iter().filter(|(_, program, _)| program == "mimir").collect();
     ensure!(mimirs.len() == 1 && mimirs[0].0 == "mimir-worker-0", "{mimirs:?}");
@@ -146,8 +146,23 @@ async fn mistakes_are_told_where_they_are_and_the_rest_serves() -> anyhow::Resul
         model.muster(verb).await?;
     }
     model.wait_active(ACTIVE).await?;
-    ensure!(model.workloads().iter().filter(|(_, program, _)| program == "mimir").count() == 4);
+    let mimirs = || {
+        let all = model.workloads().into_iter();
+        all.filter(|(_, program, _)| program == "mimir").collect::<Vec<_>>()
+    };
+    let before = mimirs();
+    ensure!(before.len() == 4, "{before:?}");
     traffic.finish().await?;
+
+    // Without a load balancer the workers go on.
+    model.muster(&["scale", "mimir", "0"]).await?;
+    model
+        .wait_status("mimir", "blocked", "no load balancer unit; add one: muster scale mimir 1", SAID)
+        .await?;
+    model.wait("the end of nginx", SAID, |_| model.processes_of("nginx", "mimir/0").is_empty()).await?;
+    model.muster(&["scale", "mimir", "1"]).await?;
+    model.wait_active(ACTIVE).await?;
+    ensure!(mimirs() == before, "workers were touched: {before:?}, now {:?}", mimirs());
     model.stop().await?;
     nothing_left(&model)
 }

@@ -35,6 +35,7 @@ pub struct CoordinatorSpec {
     pub version: Option<String>,
     /// The number of load balancer units.
     #[serde(default = "one")]
+    #[schemars(range(max = crate::MAX_UNITS))]
     pub units: u32,
     /// The S3 relation. The coordinator is blocked without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

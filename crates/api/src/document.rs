@@ -1,6 +1,6 @@
 //! Documents as users write them: a YAML stream of Coordinators, Workers and Secrets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::Secret;
 use muster_model::{AppName, yaml};
@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use crate::{API_VERSION, Coordinator, Worker};
 
-/// One document of a model.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// One document of a model. Its `Debug` shows no Secret's values.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Document {
     /// A coordinator application.
@@ -19,6 +19,26 @@ pub enum Document {
     Worker(Box<Worker>),
     /// A Secret: the S3 relation, or a server certificate.
     Secret(Box<Secret>),
+}
+
+impl std::fmt::Debug for Document {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Coordinator(coordinator) => coordinator.fmt(f),
+            Self::Worker(worker) => worker.fmt(f),
+            Self::Secret(secret) => {
+                let keys: BTreeSet<&String> = secret
+                    .data
+                    .iter()
+                    .flat_map(BTreeMap::keys)
+                    .chain(secret.string_data.iter().flat_map(BTreeMap::keys))
+                    .collect();
+                let mut shown = f.debug_struct("Secret");
+                shown.field("name", &secret.metadata.name).field("type", &secret.type_).field("keys", &keys);
+                shown.finish_non_exhaustive()
+            }
+        }
+    }
 }
 
 /// The kinds of documents.
@@ -197,6 +217,8 @@ stringData: {endpoint: 'http://127.0.0.1:9000'}
         );
         let Document::Worker(worker) = &documents[1] else { panic!("{documents:?}") };
         assert_eq!((worker.spec.units, worker.spec.roles.get("all")), (1, Some(&true)));
+        let shown = format!("{:?}", documents[2]);
+        assert!(shown.contains("endpoint") && !shown.contains("127.0.0.1"), "{shown}");
         for document in documents {
             let again = Document::from_value(serde_json::to_value(&document).unwrap()).unwrap();
             assert_eq!(again, document);

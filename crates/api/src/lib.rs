@@ -29,5 +29,7 @@ pub const GROUP: &str = "muster.dev";
 pub const VERSION: &str = "v1alpha1";
 /// `apiVersion` as documents write it.
 pub const API_VERSION: &str = "muster.dev/v1alpha1";
+/// The most units that one application can have: more is a slip of the finger.
+pub const MAX_UNITS: u32 = 10_000;
 /// The type of a Secret that stands for the S3 relation.
 pub const S3_SECRET_TYPE: &str = "muster.dev/s3";

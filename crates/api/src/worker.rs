@@ -37,6 +37,7 @@ pub struct WorkerSpec {
     pub coordinator: Option<String>,
     /// The number of units.
     #[serde(default = "one")]
+    #[schemars(range(max = crate::MAX_UNITS))]
     pub units: u32,
     /// The roles that are switched on, by name. `{all: true}` when absent.
     #[serde(default = "all")]

@@ -132,7 +132,7 @@ pub(crate) fn findings(documents: &[Document]) -> Vec<Finding> {
         .collect();
     let claims = coordinators.iter().filter_map(|(name, coordinator)| {
         let store = stores.get(coordinator.spec.s3.as_ref()?.secret.as_str())?;
-        Some(Claim { coordinator: name, storage: store.as_ref().ok()? })
+        Some(Claim { coordinator: name, storage: store.as_ref().ok()?, carry: None })
     });
     let taken = contested(claims);
     for (name, coordinator) in &coordinators {

@@ -46,6 +46,8 @@ pub(crate) struct AgentCommand {
     pub program: PathBuf,
     /// Its arguments.
     pub arguments: Vec<OsString>,
+    /// The unit's instance: an agent of another one is ended and not adopted. Absent where it does not matter.
+    pub instance: Option<String>,
 }
 
 /// What happens to agents.
@@ -57,6 +59,8 @@ pub(crate) enum AgentEvent {
     Report(UnitName, Box<Report>),
     /// The agent is not there; it is started again.
     Lost(UnitName),
+    /// The agent could not be started, for the reason given; it is tried again.
+    Failed(UnitName, String),
 }
 
 /// All agents of a model.
@@ -125,6 +129,11 @@ impl Agents {
         }
     }
 
+    /// Whether the unit has an agent.
+    pub(crate) fn has(&self, unit: &UnitName) -> bool {
+        self.handles.contains_key(unit)
+    }
+
     /// The units that have an agent.
     pub(crate) fn units(&self) -> Vec<UnitName> {
         self.handles.keys().cloned().collect()
@@ -163,7 +172,10 @@ impl Keeper {
                         break;
                     }
                 }
-                Err(error) => tracing::warn!(unit = %self.unit, %error, "failed to start the agent"),
+                Err(error) => {
+                    tracing::warn!(unit = %self.unit, %error, "failed to start the agent");
+                    let _ = self.events.send(AgentEvent::Failed(self.unit.clone(), error.to_string()));
+                }
             }
             wait = if started.elapsed() >= LIVED_WELL { FIRST_WAIT } else { (wait * 2).min(LAST_WAIT) };
             tokio::select! {
@@ -270,6 +282,16 @@ impl Keeper {
                     };
                     line.clear();
                     match message {
+                        Some(ToCoordinator::Report(report))
+                            if !ending && self.command.instance.as_ref().is_some_and(|i| *i != report.instance) =>
+                        {
+                            tracing::warn!(unit = %self.unit, "ending the agent of a former unit of this name");
+                            if let Some(pid) = pid {
+                                let _ = kill(pid, Signal::SIGTERM);
+                                self.wait_for_end(pid).await;
+                            }
+                            return false;
+                        }
                         Some(ToCoordinator::Report(report)) => {
                             let _ = self.events.send(AgentEvent::Report(self.unit.clone(), Box::new(report)));
                         }

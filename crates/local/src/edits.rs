@@ -1,6 +1,8 @@
 //! Changes of the model's documents: what `apply` and `delete` do, checked first, all or nothing.
 
-use muster_api::{Document, Kind, ObjectStorageReference};
+use std::collections::BTreeSet;
+
+use muster_api::{Document, Kind, MAX_UNITS, ObjectStorageReference};
 use muster_model::AppName;
 
 use crate::state::{OBJECT_STORE_APP, State, Stored, document_name};
@@ -21,6 +23,17 @@ pub enum EditError {
         name: AppName,
         /// What has it.
         kind: Kind,
+    },
+    /// The same documents name an application twice.
+    #[error("{0} is there twice; application names are unique in a model, give one of them another")]
+    Twice(AppName),
+    /// More units than a model can have.
+    #[error("{name}: {asked} units are too many; at most {MAX_UNITS} are possible")]
+    TooManyUnits {
+        /// The application.
+        name: AppName,
+        /// How many units were asked for.
+        asked: u32,
     },
     /// The document is there and was not to be overwritten.
     #[error("{0} already exists; change it with muster config, scale and integrate, or choose another name")]
@@ -54,6 +67,7 @@ pub(crate) fn apply(
     documents: Vec<Document>,
     create_only: bool,
 ) -> Result<bool, EditError> {
+    check_names(&documents)?;
     for document in &documents {
         check(state, document, create_only)?;
     }
@@ -73,6 +87,7 @@ pub(crate) fn apply_file(state: &mut State, documents: Vec<Document>) -> Result<
             .find(document.kind(), document_name(document))
             .is_some_and(|stored| stored.from_file.as_ref() == Some(document))
     };
+    check_names(&documents)?;
     for document in documents.iter().filter(|d| !unchanged(state, d)) {
         check(state, document, false)?;
     }
@@ -86,8 +101,27 @@ pub(crate) fn apply_file(state: &mut State, documents: Vec<Document>) -> Result<
     Ok(changed)
 }
 
+fn check_names(documents: &[Document]) -> Result<(), EditError> {
+    let mut names = BTreeSet::new();
+    for document in documents {
+        let name = document.name().map_err(EditError::Name)?;
+        if !names.insert(name.clone()) {
+            return Err(EditError::Twice(name));
+        }
+    }
+    Ok(())
+}
+
 fn check(state: &State, document: &Document, create_only: bool) -> Result<(), EditError> {
     let name = document.name().map_err(EditError::Name)?;
+    let asked = match document {
+        Document::Coordinator(coordinator) => coordinator.spec.units,
+        Document::Worker(worker) => worker.spec.units,
+        Document::Secret(_) => 0,
+    };
+    if asked > MAX_UNITS {
+        return Err(EditError::TooManyUnits { name, asked });
+    }
     if name.as_str() == OBJECT_STORE_APP {
         return Err(EditError::Reserved);
     }
@@ -221,14 +255,22 @@ spec: {coordinator: mimir}
             .replace("coordinator: mimir", "product: mimir");
         let other_product = MODEL.replace("product: mimir", "product: loki");
         let reserved = MODEL.replace("name: mimir}", "name: object-store}");
+        let many = MODEL.replace("coordinator: mimir", "coordinator: mimir, units: 4000000000");
+        let twins = MODEL.replace("name: mimir}", "name: new}").replace("name: worker}", "name: new}");
         for (text, create_only) in [
             (twin.as_str(), false),
             (other_product.as_str(), false),
             (reserved.as_str(), false),
+            (many.as_str(), false),
+            (twins.as_str(), false),
             (MODEL, true),
         ] {
             assert!(apply(&mut state, documents(text), create_only).is_err(), "{text}");
             assert_eq!(state, before);
+            if !create_only {
+                assert!(apply_file(&mut state, documents(text)).is_err(), "{text}");
+                assert_eq!(state, before);
+            }
         }
         assert!(delete(&mut state, Kind::Worker, &AppName::new("nobody").unwrap()).is_err());
     }

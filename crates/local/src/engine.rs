@@ -51,6 +51,8 @@ pub(crate) struct Engine {
     wake_at: Option<Timestamp>,
     /// Why the state cannot be saved. What runs goes on; nothing new is decided until it can.
     problem: Option<String>,
+    /// A unit that no address is left for.
+    homeless: Option<UnitName>,
     _server: Server,
 }
 
@@ -84,6 +86,7 @@ impl Engine {
             status,
             wake_at: None,
             problem: None,
+            homeless: None,
             _server: server,
         };
         engine.prepare_object_store().map_err(failed("prepare the embedded S3 server"))?;
@@ -142,7 +145,13 @@ impl Engine {
     fn note(&mut self, event: AgentEvent) {
         match event {
             AgentEvent::Connected(unit) => {
+                // What the former connection brought may have been true of a former agent.
+                self.live.reports.remove(&unit);
+                self.live.failures.remove(&unit);
                 self.live.connected.insert(unit, true);
+            }
+            AgentEvent::Failed(unit, problem) => {
+                self.live.failures.insert(unit, problem);
             }
             AgentEvent::Report(unit, report) => {
                 let store = unit == embedded::unit();
@@ -167,6 +176,7 @@ impl Engine {
 
     /// Plans and carries out until the plans ask for nothing more, or until what they ask cannot be saved.
     fn step(&mut self) {
+        self.homeless = None;
         for _ in 0..MOST_ROUNDS {
             let observed = gather(&self.state, &self.live);
             let now = Timestamp::now();
@@ -178,9 +188,9 @@ impl Engine {
                 }
             }
             self.drop_gone(&plans);
-            self.wake_at = plans.values().filter_map(|plan| plan.wake_at).min();
             self.plans = plans;
             self.start_probes(&observed);
+            self.wake_at = self.next_probe(&observed);
             if self.state == self.saved && self.problem.is_none() {
                 break;
             }
@@ -190,7 +200,10 @@ impl Engine {
             }
             self.sync_agents();
         }
-        self.tell_agents();
+        // What could not be saved is told to nobody.
+        if self.problem.is_none() {
+            self.tell_agents();
+        }
         let status = self.view();
         self.status.send_if_modified(|now| {
             let news = *now != status;
@@ -219,7 +232,11 @@ impl Engine {
     }
 
     fn view(&self) -> ModelStatus {
-        model_status(&self.state, &self.live, &self.plans, self.problem.clone())
+        let homeless = || {
+            let unit = self.homeless.as_ref()?;
+            Some(format!("no address is left for {unit}: too many units came and went; start another model"))
+        };
+        model_status(&self.state, &self.live, &self.plans, self.problem.clone().or_else(homeless))
     }
 
     /// Writes what a plan decides into the state.
@@ -229,8 +246,12 @@ impl Engine {
             self.state.units.remove(unit);
         }
         for unit in &changes.create {
-            let (Some(address), Ok(instance)) = (self.state.address(unit), embedded::random_hex(8)) else {
-                tracing::error!(%unit, "no address or no random bytes for a new unit");
+            let Some(address) = self.state.address(unit) else {
+                self.homeless = Some(unit.clone());
+                continue;
+            };
+            let Ok(instance) = embedded::random_hex(8) else {
+                tracing::error!(%unit, "no random bytes for a new unit");
                 continue;
             };
             self.state.units.insert(unit.clone(), UnitRecord { instance, address, assigned: None });
@@ -282,18 +303,25 @@ impl Engine {
                 self.agents.end(&unit);
                 self.live.connected.remove(&unit);
                 self.live.reports.remove(&unit);
+                self.live.failures.remove(&unit);
             }
         }
-        let having = self.agents.units();
-        let missing: Vec<_> = self.state.units.iter().filter(|(unit, _)| !having.contains(unit)).collect();
-        let commands: Vec<_> =
-            missing.into_iter().map(|(u, record)| (u.clone(), self.agent_command(u, record))).collect();
-        for (unit, command) in commands {
-            self.agents.ensure(&unit, command);
+        for (unit, record) in &self.state.units {
+            if !self.agents.has(unit) {
+                let command = self.agent_command(unit, record);
+                self.agents.ensure(unit, command);
+            }
         }
     }
 
     fn tell_agents(&self) {
+        let nothing = ClusterData {
+            product: Product::Mimir,
+            version: muster_model::Version { major: 0, minor: 0 },
+            documents: BTreeMap::new(),
+            object_storage: None,
+            tls: None,
+        };
         for plan in self.plans.values() {
             for (unit, record) in &self.state.units {
                 let shared = if plan.workers.contains_key(unit.application()) {
@@ -303,19 +331,17 @@ impl Engine {
                 } else {
                     continue;
                 };
-                if let (Some(assignment), Some(shared)) = (&record.assigned, shared) {
-                    self.agents.tell(unit, update(assignment, shared));
+                match (&record.assigned, shared) {
+                    // To stop, a unit needs nothing else: not even an object store that is there.
+                    (Some(assignment), _) if assignment.run == Run::Stop => {
+                        self.agents.tell(unit, update(assignment, &nothing));
+                    }
+                    (Some(assignment), Some(shared)) => self.agents.tell(unit, update(assignment, shared)),
+                    _ => {}
                 }
             }
         }
         if self.state.object_store.is_some() {
-            let nothing = ClusterData {
-                product: Product::Mimir,
-                version: muster_model::Version { major: 0, minor: 0 },
-                documents: BTreeMap::new(),
-                object_storage: None,
-                tls: None,
-            };
             self.agents.tell(&embedded::unit(), update(&embedded::assignment(), &nothing));
         }
     }
@@ -338,6 +364,15 @@ impl Engine {
                 self.probes.start(&app, store_revision(storage), storage);
             }
         }
+    }
+
+    /// When an object store is to be probed again. One whose probe is under way announces itself.
+    fn next_probe(&self, observed: &[Observed]) -> Option<Timestamp> {
+        let waits = |observed: &&Observed| {
+            observed.spec.s3.as_ref().is_some_and(|s3| !self.probes.is_running(&s3.secret))
+        };
+        let plans = observed.iter().filter(waits).filter_map(|observed| self.plans.get(&observed.name));
+        plans.filter_map(|plan| plan.wake_at).min()
     }
 
     /// Asks the object stores again whose last answer has become old.
@@ -394,7 +429,12 @@ impl Engine {
             arguments.extend(["--binary".into(), self.workload_binary(product).into()]);
             &self.binaries.worker
         };
-        AgentCommand { directory, program: program.clone(), arguments }
+        AgentCommand {
+            directory,
+            program: program.clone(),
+            arguments,
+            instance: Some(record.instance.clone()),
+        }
     }
 
     fn coordinator_product(&self, app: &AppName) -> Option<Product> {
@@ -456,8 +496,12 @@ impl Engine {
             if let (false, Some(unit)) = (known, unit)
                 && path.join("agent.sock").exists()
             {
-                let command =
-                    AgentCommand { directory: path, program: PathBuf::new(), arguments: Vec::new() };
+                let command = AgentCommand {
+                    directory: path,
+                    program: PathBuf::new(),
+                    arguments: Vec::new(),
+                    instance: None,
+                };
                 self.agents.ensure(&unit, command);
                 self.agents.end(&unit);
             }

@@ -15,6 +15,8 @@ pub(crate) struct Live {
     pub reports: BTreeMap<UnitName, Report>,
     /// Whether each unit's agent is connected. A unit that is not named is not.
     pub connected: BTreeMap<UnitName, bool>,
+    /// Why the agents that could not be started could not be.
+    pub failures: BTreeMap<UnitName, String>,
     /// The last probe of each S3 application, with the revision of the data that was probed.
     pub probes: BTreeMap<AppName, (Revision, Probe)>,
 }
@@ -33,7 +35,7 @@ pub(crate) fn gather(state: &State, live: &Live) -> Vec<Observed> {
             let (_, store) = stores.iter().find(|(name, _)| name.as_str() == secret)?;
             store.as_ref().ok()?
         };
-        Some(Claim { coordinator: name, storage: store })
+        Some(Claim { coordinator: name, storage: store, carry: state.carry.get(name) })
     });
     let taken = contested(claims);
     coordinators
@@ -117,6 +119,7 @@ fn units(state: &State, live: &Live, app: &AppName) -> BTreeMap<u32, ObservedUni
                 assigned: record.assigned.clone(),
                 report,
                 connected: live.connected.get(name).copied().unwrap_or(false),
+                agent_problem: live.failures.get(name).cloned(),
             };
             (name.number(), unit)
         })

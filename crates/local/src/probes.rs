@@ -35,6 +35,11 @@ impl Probes {
         Self { running: BTreeMap::new(), results }
     }
 
+    /// Whether a probe of that S3 application is under way.
+    pub(crate) fn is_running(&self, app: &str) -> bool {
+        self.running.keys().any(|running| running.as_str() == app)
+    }
+
     /// Starts a probe, unless one with the same data is under way.
     pub(crate) fn start(&mut self, app: &AppName, revision: Revision, storage: &ObjectStorage) {
         if self.running.get(app) == Some(&revision) {

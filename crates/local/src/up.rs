@@ -1,11 +1,13 @@
 //! `muster up`: takes hold of a model directory and carries the model until it is told to stop.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 
 use muster_api::{Document, DocumentError, ModelStatus};
 use muster_model::AppName;
+use muster_model::yaml::{MAX_LEN, YamlError};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -91,13 +93,17 @@ pub enum UpError {
 /// Reads a file of documents, within the limits of size and encoding.
 pub fn read_documents(path: &Path) -> Result<Vec<Document>, UpError> {
     let unreadable = |source| UpError::ReadFile { path: path.to_owned(), source };
-    let size = std::fs::metadata(path).map_err(unreadable)?.len();
-    if size > muster_model::yaml::MAX_LEN as u64 {
-        let source =
-            muster_model::yaml::YamlError::TooLong(usize::try_from(size).unwrap_or(usize::MAX)).into();
-        return Err(UpError::ParseFile { path: path.to_owned(), source });
+    let mut file = File::open(path).map_err(unreadable)?;
+    let mut bytes = Vec::new();
+    // What claims to be short may not be: a pipe, or a device.
+    (&mut file).take(MAX_LEN as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() > MAX_LEN {
+        let size = file.metadata().map_or(0, |metadata| metadata.len());
+        let size = usize::try_from(size).unwrap_or(usize::MAX).max(bytes.len());
+        return Err(UpError::ParseFile { path: path.to_owned(), source: YamlError::TooLong(size).into() });
     }
-    let text = std::fs::read_to_string(path).map_err(unreadable)?;
+    let not_text = |e| unreadable(io::Error::new(io::ErrorKind::InvalidData, e));
+    let text = String::from_utf8(bytes).map_err(not_text)?;
     Document::parse_stream(&text).map_err(|source| UpError::ParseFile { path: path.to_owned(), source })
 }
 

@@ -111,7 +111,7 @@ pub(crate) fn assignment(
         },
     };
     match now {
-        Some(now) if now.same_process(&next) => Some(now.clone()),
+        Some(now) if now.same_process(&next) && epoch == now.epoch => Some(now.clone()),
         _ => Some(Assignment { epoch: epoch + 1, ..next }),
     }
 }

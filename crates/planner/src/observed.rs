@@ -53,6 +53,8 @@ pub struct ObservedUnit {
     pub report: Option<Report>,
     /// Whether its agent can be reached now.
     pub connected: bool,
+    /// Why its agent cannot be started, in one line.
+    pub agent_problem: Option<String>,
 }
 
 impl ObservedUnit {
@@ -65,6 +67,12 @@ impl ObservedUnit {
             (a.revision == assigned.revision && a.roles == assigned.roles) || self.refused().is_some()
         });
         assigned.run == Run::Start && applied && self.answers()
+    }
+
+    /// Whether anybody can tell what the unit does: one that cannot be seen may serve all the same.
+    #[must_use]
+    pub fn is_seen(&self) -> bool {
+        self.connected && self.report.is_some()
     }
 
     /// Whether the unit's process runs and says that it is ready, with whatever it runs.
@@ -194,4 +202,10 @@ pub struct CarryOver {
     /// Units that were taken out of the load balancer so that they can be stopped next.
     #[serde(default)]
     pub leaving_balancer: BTreeSet<UnitName>,
+    /// The unit that ended with the published revision and was not ready since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub halted: Option<UnitName>,
+    /// The [place](crate::Claim::place) in an object store that the units were last allowed to run with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store: Option<String>,
 }

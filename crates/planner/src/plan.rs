@@ -10,6 +10,7 @@ use muster_model::{
 use muster_relation::{Assignment, ClusterData};
 
 use crate::balancer;
+use crate::claims;
 use crate::config::{self, Rendered};
 use crate::gate::{self, Gate};
 use crate::observed::{CarryOver, ObjectStore, Observed, ObservedUnit, ObservedWorker, Probe};
@@ -43,7 +44,8 @@ pub struct Plan {
     pub workers: BTreeMap<AppName, PlannedApplication>,
     /// What every unit, of workers and of the load balancer, is to be told. A unit that is not named is told nothing.
     pub assignments: BTreeMap<UnitName, Assignment>,
-    /// What the worker units share. Absent until there is something to run.
+    /// What the worker units share. Absent where there is nothing new to share: what was last shared holds, and a unit
+    /// that is told to stop needs none of it.
     pub cluster: Option<ClusterData>,
     /// What the load balancer units share.
     pub balancer_cluster: Option<ClusterData>,
@@ -125,7 +127,8 @@ impl Plan {
 #[must_use]
 pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
     let mut findings = Vec::new();
-    let line = validate::line(observed, &mut findings);
+    let line = validate::line(observed, &mut findings)
+        .or_else(|| observed.removing.then(|| validate::newest_line(observed)).flatten());
     let Some(line) = line else { return hold_everything(observed, findings) };
     let options = validate::options(observed, &line, &mut findings);
     let declared = validate::workers(observed, &line, &mut findings);
@@ -149,6 +152,7 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
             let factor = config::replication_factor(observed, options, ingesters, &mut findings);
             if gate == Gate::Open {
                 carry.replication_factor = Some(factor);
+                carry.store = Some(claims::place(storage));
             }
             Some(config::render(observed, &line, options, storage, factor))
         }
@@ -193,6 +197,7 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
 
     carry.published = target.clone();
     carry.leaving_balancer = rollout.leaving_balancer.clone();
+    carry.halted = rollout.halt.as_ref().filter(|halt| !halt.rejected).map(|halt| halt.unit.clone());
     if rollout.proven {
         carry.good = target.clone();
     }
@@ -200,19 +205,25 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
     let cluster = cluster(observed, &line, &carry);
 
     let progress = progress(observed, &line, &declared, &members, &rollout, target.as_ref(), gate);
-    let status = status::of_coordinator(status::of_findings(&observed.name, &findings), &progress);
+    let balancers = planned_balancers(observed, &balancers_wanted, gate);
     let conditions = status::conditions(observed, &findings, &coverage, options.is_some(), &progress);
     let wants: BTreeMap<&UnitName, &Want> = members.iter().map(|m| (&m.name, &m.want)).collect();
-    let workers = observed
+    let workers: BTreeMap<AppName, PlannedApplication> = observed
         .workers
         .iter()
         .map(|(name, worker)| (name.clone(), planned_worker(observed, name, worker, &wants, gate, &findings)))
         .collect();
+    let status = if observed.removing {
+        status::removing(balancers.units.len() + workers.values().map(|w| w.units.len()).sum::<usize>())
+    } else {
+        let said = status::of_findings(&observed.name, &findings);
+        status::of_coordinator(said, &progress).worse(status::of_balancers(&observed.name, &balancers))
+    };
     Plan {
         status,
         conditions,
         rollout: RolloutStatus { updated: progress.updated, total: progress.total },
-        balancers: planned_balancers(observed, &balancers_wanted, gate),
+        balancers,
         workers,
         coverage,
         revision: target,
@@ -292,8 +303,7 @@ fn unit_counts(observed: &Observed, findings: &mut Vec<Finding>) {
     if observed.spec.units == 0 && !observed.removing {
         none(&observed.name, "load balancer unit");
     }
-    for (name, worker) in observed.workers.iter().filter(|(_, w)| w.spec.units == 0 && !w.removing) {
-        let _ = worker;
+    for (name, _) in observed.workers.iter().filter(|(_, w)| w.spec.units == 0 && !w.removing) {
         none(name, "unit");
     }
 }
@@ -334,7 +344,8 @@ fn coming(observed: &Observed, declared: &BTreeMap<AppName, Declared>) -> Vec<Co
             let Some(Declared::Roles { assigned, .. }) = declared.get(name) else { return None };
             let wanted = wanted_units(worker.spec.units, worker.removing || observed.removing);
             let units = wanted.filter(|number| !worker.units.contains_key(number)).count();
-            Some(Coming { roles: assigned.clone(), units: u32::try_from(units).unwrap_or(u32::MAX) })
+            let units = u32::try_from(units).unwrap_or(u32::MAX);
+            (units > 0).then(|| Coming { roles: assigned.clone(), units })
         })
         .collect()
 }
@@ -398,7 +409,10 @@ fn documents(
 }
 
 fn cluster(observed: &Observed, line: &Line, carry: &CarryOver) -> Option<ClusterData> {
-    let ObjectStore::Related { storage, .. } = &observed.object_store else { return None };
+    // What no probe has proven reaches no unit: one that runs well would not survive its next restart.
+    let ObjectStore::Related { storage, probe: Probe::Ready { .. } } = &observed.object_store else {
+        return None;
+    };
     Some(ClusterData {
         product: line.product,
         version: line.version,
@@ -478,7 +492,7 @@ fn planned_worker(
     let missing = wanted.clone().filter(|n| !worker.units.contains_key(n)).count();
     said.extend(std::iter::repeat_n(Status::new(WorkloadStatus::Waiting, "being made"), missing));
     let status = if leaving {
-        Status::new(WorkloadStatus::Maintenance, format!("removing: {} units left", units.len()))
+        status::removing(units.len())
     } else {
         status::of_worker(status::of_findings(name, findings), &said, worker.spec.units)
     };

@@ -6,6 +6,8 @@
 //! - the revision was accepted by a unit's own binary, or this unit is the one that tries it;
 //! - the rollout is not halted by a unit that did not come back;
 //! - the load balancer has taken it out of every upstream.
+//!
+//! A unit that cannot be seen is left alone: it may serve.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -71,6 +73,20 @@ pub(crate) struct Rollout {
     pub(crate) pending: bool,
 }
 
+impl Rollout {
+    /// Whether nothing is changed now and no former change is under way.
+    fn is_at_rest(&self, members: &[Member<'_>]) -> bool {
+        let rests = |member: &Member<'_>| {
+            let unit = member.unit;
+            let next = self.assignments.get(&member.name);
+            let changes =
+                next.is_some_and(|next| unit.assigned.as_ref().is_none_or(|now| !now.same_process(next)));
+            !changes && if unit.is_told_to_run() { unit.is_ready() } else { unit.has_stopped() }
+        };
+        self.halt.is_none() && self.leaving_balancer.is_empty() && members.iter().all(rests)
+    }
+}
+
 /// Whether the balancer no longer routes to a unit, given the units that it should leave out.
 pub(crate) type BalancerLeavesOut<'a> = dyn Fn(&UnitName) -> bool + 'a;
 
@@ -83,17 +99,36 @@ pub(crate) fn rollout(
     carry: &CarryOver,
     balancer_leaves_out: &BalancerLeavesOut<'_>,
 ) -> Rollout {
+    let decide = |gaps| {
+        decide(members, Budget::of(members, coming, line, gaps), line, target, carry, balancer_leaves_out)
+    };
+    let result = decide(0);
+    if result.pending && coming.is_empty() && result.is_at_rest(members) {
+        // Units that are to trade their roles would wait for each other for ever.
+        return decide(1);
+    }
+    result
+}
+
+fn decide(
+    members: &[Member<'_>],
+    mut budget: Budget,
+    line: &Line,
+    target: Option<&Revision>,
+    carry: &CarryOver,
+    balancer_leaves_out: &BalancerLeavesOut<'_>,
+) -> Rollout {
     let seeds = seeds(members);
-    let halt = target.and_then(|target| halt(members, target));
+    let halt = target.and_then(|target| halt(members, line, target, carry));
     let accepted = target.is_some_and(|target| is_accepted(members, target, carry));
     let proven = target.is_some_and(|target| is_proven(members, target, carry));
-    let mut budget = Budget::of(members, coming, line);
     let mut result = Rollout { halt, accepted, proven, ..Rollout::default() };
     // The first unit to run an unproven revision tries it for all.
     let mut trial_open = proven
         || !members
             .iter()
-            .any(|m| m.unit.is_told_to_run() && m.unit.assigned.as_ref().map(|a| &a.revision) == target);
+            .filter(|m| m.unit.is_told_to_run() && !is_one_shot(m, line))
+            .any(|m| m.unit.assigned.as_ref().map(|a| &a.revision) == target);
 
     // Units that already left the load balancer come first: they hold a place in the budget.
     let (gone, rest): (Vec<_>, Vec<_>) =
@@ -103,6 +138,12 @@ pub(crate) fn rollout(
         let changes = member.unit.assigned.as_ref().is_none_or(|now| !now.same_process(&next));
         if !changes {
             result.assignments.insert(member.name.clone(), next);
+            continue;
+        }
+        let now = member.unit.assigned.as_ref().filter(|now| now.run == Run::Start);
+        if let (Some(now), false) = (now, member.unit.is_seen() || member.want == Want::StopAtOnce) {
+            result.pending = true;
+            result.assignments.insert(member.name.clone(), now.clone());
             continue;
         }
         let serves = member.unit.is_ready() && member.want != Want::StopAtOnce;
@@ -173,7 +214,10 @@ fn next_assignment(
         }
     };
     match now {
-        Some(now) if now.same_process(&next) && now.seeds == next.seeds => Some(now.clone()),
+        Some(now) if now.same_process(&next) && now.seeds == next.seeds && epoch == now.epoch => {
+            Some(now.clone())
+        }
+        // An agent that has seen a higher epoch, because the coordinator lost its memory, obeys a higher one only.
         _ => Some(Assignment { epoch: epoch + 1, ..next }),
     }
 }
@@ -204,9 +248,15 @@ fn seeds(members: &[Member<'_>]) -> Vec<String> {
     running.into_iter().take(SEEDS).map(|(_, _, address)| join(address)).collect()
 }
 
+/// Whether the unit runs nothing but one-shot tools, which are expected to end.
+fn is_one_shot(member: &Member<'_>, line: &Line) -> bool {
+    matches!(&member.want, Want::Run(roles) if line.table.uncounted.is_superset(roles))
+}
+
 /// The first unit that was told to run the target revision and does not come back.
-fn halt(members: &[Member<'_>], target: &Revision) -> Option<Halt> {
-    members.iter().filter(|m| matches!(m.want, Want::Run(_))).find_map(|member| {
+fn halt(members: &[Member<'_>], line: &Line, target: &Revision, carry: &CarryOver) -> Option<Halt> {
+    let stays = |m: &&Member<'_>| matches!(m.want, Want::Run(_)) && !is_one_shot(m, line);
+    members.iter().filter(stays).find_map(|member| {
         let assigned =
             member.unit.assigned.as_ref().filter(|a| a.run == Run::Start && a.revision == *target)?;
         let report = member.unit.report.as_ref().filter(|r| r.epoch >= assigned.epoch)?;
@@ -215,7 +265,9 @@ fn halt(members: &[Member<'_>], target: &Revision) -> Option<Halt> {
         if let Some(message) = member.unit.refused() {
             return halt(true, message);
         }
-        if report.service == Service::Backoff {
+        // It may be alive for a moment before it ends again.
+        let tries_again = carry.halted.as_ref() == Some(&member.name) && !member.unit.is_ready();
+        if report.service == Service::Backoff || tries_again {
             let exit = report.last_exit.as_ref();
             let line = exit.and_then(|e| e.lines.last().or(Some(&e.cause)));
             return halt(false, line.map_or("it ends at once", String::as_str));
@@ -251,10 +303,12 @@ struct Budget {
     ready: BTreeMap<Role, u32>,
     /// Units by role that are to run it.
     intended: BTreeMap<Role, u32>,
+    /// How many units may leave a role before the unit that is to take it is ready.
+    gaps: u32,
 }
 
 impl Budget {
-    fn of(members: &[Member<'_>], coming: &[Coming], line: &Line) -> Self {
+    fn of(members: &[Member<'_>], coming: &[Coming], line: &Line, gaps: u32) -> Self {
         let mut running = BTreeMap::<Role, u32>::new();
         let mut away = BTreeMap::<Role, u32>::new();
         let mut ready = BTreeMap::<Role, u32>::new();
@@ -297,7 +351,7 @@ impl Budget {
                 (role, allowed.saturating_sub(away.get(&role).copied().unwrap_or(0)))
             })
             .collect();
-        Self { spare, ready, intended }
+        Self { spare, ready, intended, gaps }
     }
 
     /// Takes the unit away from every role that it runs, if each can spare it.
@@ -310,9 +364,10 @@ impl Budget {
             .difference(&kept)
             .iter()
             .all(|role| count(&self.intended, role) == 0 || count(&self.ready, role) > 0);
-        if !(spared && no_gap) {
+        if !spared || !(no_gap || self.gaps > 0) {
             return false;
         }
+        self.gaps -= u32::from(!no_gap);
         for role in current.iter() {
             if let Some(spare) = self.spare.get_mut(&role) {
                 *spare -= 1;

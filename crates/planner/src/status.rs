@@ -6,7 +6,8 @@ use muster_relation::{Exit, Report, Run, Service};
 
 use crate::gate::Gate;
 use crate::observed::{ObjectStore, Observed, ObservedUnit, Probe};
-use crate::rollout::{Rollout, Want};
+use crate::plan::PlannedApplication;
+use crate::rollout::{Halt, Rollout, Want};
 
 /// The status of a worker that is related to no coordinator that exists.
 #[must_use]
@@ -18,6 +19,12 @@ pub fn unrelated_worker(name: &AppName, coordinator: Option<&str>) -> Status {
         None => format!("no coordinator; relate one: muster integrate COORDINATOR {name}"),
     };
     Status::new(WorkloadStatus::Blocked, message)
+}
+
+/// The status of an application on its way out.
+pub(crate) fn removing(units: usize) -> Status {
+    let plural = if units == 1 { "" } else { "s" };
+    Status::new(WorkloadStatus::Maintenance, format!("removing: {units} unit{plural} left"))
 }
 
 /// The worst finding about `app`, as its status.
@@ -37,10 +44,10 @@ pub(crate) fn of_findings(app: &AppName, findings: &[Finding]) -> Status {
 
 /// The status of one worker unit.
 pub(crate) fn of_worker_unit(unit: &ObservedUnit, want: &Want, gate: Gate, coordinator: &AppName) -> Status {
-    let Some(report) = &unit.report else { return waiting_for_agent() };
-    if !unit.connected {
-        return agent_lost();
-    }
+    let report = match seen(unit) {
+        Ok(report) => report,
+        Err(status) => return status,
+    };
     match want {
         Want::Stop | Want::StopAtOnce if !unit.has_stopped() => {
             return Status::new(WorkloadStatus::Maintenance, "stopping: flushing to the object store");
@@ -71,10 +78,10 @@ pub(crate) fn of_worker_unit(unit: &ObservedUnit, want: &Want, gate: Gate, coord
 
 /// The status of one load balancer unit.
 pub(crate) fn of_balancer_unit(unit: &ObservedUnit, wanted: bool, gate: Gate) -> Status {
-    let Some(report) = &unit.report else { return waiting_for_agent() };
-    if !unit.connected {
-        return agent_lost();
-    }
+    let report = match seen(unit) {
+        Ok(report) => report,
+        Err(status) => return status,
+    };
     if !wanted {
         return Status::new(WorkloadStatus::Maintenance, "stopping");
     }
@@ -94,12 +101,18 @@ pub(crate) fn of_balancer_unit(unit: &ObservedUnit, wanted: bool, gate: Gate) ->
     }
 }
 
-fn waiting_for_agent() -> Status {
-    Status::new(WorkloadStatus::Waiting, "waiting for the agent")
-}
-
-fn agent_lost() -> Status {
-    Status::new(WorkloadStatus::Error, "agent cannot be reached; it is started again")
+/// What the unit says of itself, or what there is to say where nobody hears it.
+fn seen(unit: &ObservedUnit) -> Result<&Report, Status> {
+    match (&unit.report, &unit.agent_problem) {
+        (Some(report), _) if unit.connected => Ok(report),
+        (_, Some(problem)) => {
+            Err(Status::new(WorkloadStatus::Error, format!("agent cannot be started: {problem}")))
+        }
+        (Some(_), None) => {
+            Err(Status::new(WorkloadStatus::Error, "agent cannot be reached; it is started again"))
+        }
+        (None, None) => Err(Status::new(WorkloadStatus::Waiting, "waiting for the agent")),
+    }
 }
 
 fn of_service(unit: &ObservedUnit, report: &Report) -> Status {
@@ -165,6 +178,14 @@ pub(crate) fn of_worker(findings: Status, units: &[Status], wanted: u32) -> Stat
     findings.worse(units_say)
 }
 
+/// What load balancer units say that keeps them from their work.
+pub(crate) fn of_balancers(name: &AppName, balancers: &PlannedApplication) -> Status {
+    let failed = balancers.unit_statuses.iter().filter(|(_, said)| said.status >= WorkloadStatus::Blocked);
+    failed.fold(Status::default(), |worst, (number, said)| {
+        worst.worse(Status::new(said.status, format!("{}: {}", name.unit(*number), said.message)))
+    })
+}
+
 /// What the coordinator's status depends on, besides its findings.
 pub(crate) struct Progress<'a> {
     pub(crate) rollout: &'a Rollout,
@@ -187,10 +208,14 @@ pub(crate) fn of_coordinator(findings: Status, progress: &Progress<'_>) -> Statu
     let own = if progress.gate == Gate::Stop {
         Status::default()
     } else if let Some(halt) = &progress.rollout.halt {
-        let what = if halt.rejected { "config rejected by" } else { "rollout halted:" };
-        let verb = if halt.rejected { ":" } else { " did not come back:" };
-        let status = if halt.rejected { WorkloadStatus::Blocked } else { WorkloadStatus::Error };
-        Status::new(status, format!("{what} {}{verb} {}", halt.unit, halt.why))
+        let Halt { unit, rejected, why } = halt;
+        if *rejected {
+            Status::new(WorkloadStatus::Blocked, format!("config rejected by {unit}: {why}"))
+        } else if progress.rollout.pending {
+            Status::new(WorkloadStatus::Error, format!("rollout halted: {unit} did not come back: {why}"))
+        } else {
+            Status::new(WorkloadStatus::Error, format!("{unit} does not come back: {why}"))
+        }
     } else if progress.rollout.pending {
         Status::new(WorkloadStatus::Maintenance, format!("rolling out {revision}: {updated}/{total} units"))
     } else if !progress.unready_roles.is_empty() {
@@ -307,7 +332,11 @@ pub(crate) fn conditions(
             ConditionType::Available,
             False,
             reason,
-            format!("no ready unit for: {}", progress.unready_roles),
+            if progress.unready_roles.is_empty() {
+                "no ready load balancer".to_owned()
+            } else {
+                format!("no ready unit for: {}", progress.unready_roles)
+            },
         )
     };
     let degraded = match first(&[Reason::MissingOptionalRoles]) {

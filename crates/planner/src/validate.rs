@@ -55,6 +55,14 @@ pub(crate) fn line(observed: &Observed, findings: &mut Vec<Finding>) -> Option<L
     Some(Line { product, version, table, workload })
 }
 
+/// The newest line of the product, whatever version is asked for. Enough to stop units with.
+pub(crate) fn newest_line(observed: &Observed) -> Option<Line> {
+    let product: Product = observed.spec.product.parse().ok()?;
+    let version = *muster_products::supported_versions(product).first()?;
+    let table = muster_products::role_table(product, version).ok()?;
+    Some(Line { product, version, table, workload: muster_products::workload(product)? })
+}
+
 /// Checks the coordinator's options and overrides. `None` when something is wrong with them.
 pub(crate) fn options(observed: &Observed, line: &Line, findings: &mut Vec<Finding>) -> Option<Options> {
     let before = findings.len();

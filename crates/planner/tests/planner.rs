@@ -4,8 +4,8 @@
 
 use muster_api::{ConditionStatus, ConditionType, OnIncoherent, OptionValue};
 use muster_model::{Reason, Revision, Role, RoleSet, UnitName, WorkloadStatus};
-use muster_planner::{Claim, ObjectStore, contested};
-use muster_relation::{Run, Service};
+use muster_planner::{Claim, ObjectStore, Probe, contested};
+use muster_relation::{Check, Run, Service};
 use muster_testkit::cluster::{Cluster, app, failed_store, ready_store, storage, worker};
 use proptest::prelude::*;
 
@@ -359,8 +359,14 @@ fn the_first_coordinator_of_a_bucket_has_it() {
     let (a, b, c) = (app("a"), app("b"), app("c"));
     let (one, two) = (storage("one"), storage("two"));
     let claims = [(&b, &one), (&a, &one), (&c, &two)];
-    let refused = contested(claims.map(|(coordinator, storage)| Claim { coordinator, storage }));
-    assert_eq!(refused, [(a, b)].into());
+    let new = claims.map(|(coordinator, storage)| Claim { coordinator, storage, carry: None });
+    assert_eq!(contested(new), [(a.clone(), b.clone())].into());
+    // One that comes to name another's bucket later does not take it from those who run with it.
+    let running = monolith(1).observed.carry;
+    let mimir = storage("mimir");
+    let claims = [(&b, None), (&a, Some(&running))];
+    let refused = contested(claims.map(|(coordinator, carry)| Claim { coordinator, storage: &mimir, carry }));
+    assert_eq!(refused, [(b, a)].into());
 }
 
 #[test]
@@ -371,6 +377,164 @@ fn a_lost_agent_is_said_and_changes_nothing() {
     let plan = cluster.last.as_ref().unwrap();
     assert_eq!(plan.workers[&app("w")].unit_statuses[&1].status, WorkloadStatus::Error);
     assert!(plan.changes(&cluster.observed).assign.keys().all(|name| *name.application() == app("mimir")));
+}
+
+#[test]
+fn removing_the_coordinator_says_so_until_it_is_gone() {
+    let mut cluster = scalable();
+    cluster.observed.removing = true;
+    cluster.plan();
+    assert_eq!(cluster.status(), "maintenance: removing: 8 units left");
+    // Neither a missing object store nor a version that this build does not know keeps it.
+    for spoil in
+        [(|c: &mut Cluster| c.observed.object_store = ObjectStore::NotRelated) as fn(&mut Cluster), |c| {
+            c.observed.spec.version = Some("9.9".to_owned())
+        }]
+    {
+        let mut cluster = scalable();
+        spoil(&mut cluster);
+        cluster.observed.removing = true;
+        let stopped = |c: &Cluster| c.observed.workers[&app("w")].units[&0].assigned.clone().unwrap().run;
+        cluster.plan();
+        assert_eq!(stopped(&cluster), Run::Stop, "told to stop before it goes: {}", cluster.status());
+        cluster.settle();
+        assert!(cluster.units().is_empty());
+    }
+}
+
+#[test]
+fn units_that_trade_their_roles_do_not_wait_for_each_other() {
+    let rest = ["backend", "query-frontend"];
+    let mut cluster = Cluster::new(&[
+        ("a", worker(1, &["write"])),
+        ("b", worker(1, &["querier"])),
+        ("c", worker(1, &rest[..1])),
+        ("d", worker(1, &rest[1..])),
+    ]);
+    cluster.settle();
+    assert_eq!(cluster.status(), "active");
+    cluster.worker("a").spec = worker(1, &["querier"]);
+    cluster.worker("b").spec = worker(1, &["write"]);
+    cluster.settle();
+    assert_eq!(cluster.status(), "active");
+    assert!(cluster.unit(&unit("a/0")).current_roles().contains(Role::Querier));
+}
+
+#[test]
+fn a_rollout_stays_halted_while_the_unit_tries_again() {
+    let mut cluster = scalable();
+    cluster.observed.spec.config =
+        [("retention-period".to_owned(), OptionValue::Text("30d".to_owned()))].into();
+    cluster.plan();
+    let target = cluster.last.as_ref().unwrap().revision.clone().unwrap();
+    // The first unit proves the revision, a later one ends again and again.
+    while cluster.observed.carry.good.as_ref() != Some(&target) {
+        cluster.plan();
+        for name in cluster.units() {
+            cluster.advance(&name);
+        }
+    }
+    let moved = |cluster: &Cluster| {
+        let units = cluster.observed.workers.values().flat_map(|w| w.units.values());
+        units.filter(|u| u.assigned.as_ref().is_some_and(|a| a.revision == target)).count()
+    };
+    cluster.broken.push(unit("w/0"));
+    while !cluster.status().starts_with("error: rollout halted: w/0") {
+        cluster.plan();
+        for name in cluster.units() {
+            cluster.advance(&name);
+        }
+    }
+    let before = moved(&cluster);
+    assert!(before < 7);
+    for service in [Service::Starting, Service::Running, Service::Backoff, Service::Starting] {
+        cluster.unit(&unit("w/0")).report.as_mut().unwrap().service = service;
+        for _ in 0..5 {
+            cluster.plan();
+            for name in cluster.units().into_iter().filter(|name| *name != unit("w/0")) {
+                cluster.advance(&name);
+            }
+        }
+        assert_eq!(moved(&cluster), before, "while {service:?}");
+        assert!(cluster.status().starts_with("error: rollout halted: w/0"), "{}", cluster.status());
+    }
+    cluster.broken.clear();
+    cluster.settle();
+    assert_eq!(cluster.status(), "active");
+}
+
+#[test]
+fn an_agent_that_has_seen_a_higher_epoch_is_told_one_that_counts() {
+    let mut cluster = monolith(1);
+    for name in [unit("w/0"), unit("mimir/0")] {
+        cluster.unit(&name).report.as_mut().unwrap().epoch = 90;
+        cluster.plan();
+        assert_eq!(cluster.unit(&name).assigned.as_ref().unwrap().epoch, 91, "{name}");
+    }
+    cluster.settle();
+    assert_eq!(cluster.status(), "active");
+}
+
+#[test]
+fn units_that_cannot_be_seen_are_not_changed() {
+    let mut cluster = monolith(3);
+    for number in 0..3 {
+        cluster.unit(&app("w").unit(number)).connected = number == 0;
+    }
+    cluster.observed.spec.config =
+        [("retention-period".to_owned(), OptionValue::Text("30d".to_owned()))].into();
+    let good = cluster.observed.carry.good.clone();
+    for _ in 0..5 {
+        cluster.plan();
+        cluster.advance(&unit("mimir/0"));
+    }
+    for number in 0..3 {
+        let assigned = cluster.unit(&app("w").unit(number)).assigned.clone().unwrap();
+        assert_eq!(Some(assigned.revision), good, "w/{number}: it may serve, and two are away already");
+    }
+    for number in 0..3 {
+        cluster.unit(&app("w").unit(number)).connected = true;
+    }
+    cluster.settle();
+    assert_eq!(cluster.status(), "active");
+}
+
+#[test]
+fn a_load_balancer_that_refuses_its_config_is_not_active() {
+    let mut cluster = monolith(1);
+    let told = cluster.unit(&unit("mimir/0")).assigned.clone().unwrap();
+    let report = cluster.unit(&unit("mimir/0")).report.as_mut().unwrap();
+    report.check = Some(Check { revision: told.revision, rejected: Some("key values mismatch".to_owned()) });
+    cluster.plan();
+    assert_eq!(cluster.status(), "blocked: mimir/0: nginx refuses its config: key values mismatch");
+}
+
+#[test]
+fn secrets_that_no_probe_has_proven_are_handed_to_nobody() {
+    let mut cluster = monolith(1);
+    assert!(cluster.last.as_ref().unwrap().cluster.is_some());
+    for store in [
+        failed_store(Reason::ObjectStoreDenied),
+        ObjectStore::Related { storage: Box::new(storage("mimir")), probe: Probe::Pending },
+    ] {
+        cluster.observed.object_store = store;
+        cluster.settle();
+        assert_eq!(cluster.last.as_ref().unwrap().cluster, None, "what runs would restart with them");
+    }
+}
+
+#[test]
+fn a_one_shot_tool_that_has_ended_halts_nothing() {
+    let mut cluster = monolith(3);
+    cluster.deploy("f", worker(1, &["flusher"]));
+    cluster.broken.push(unit("f/0"));
+    cluster.settle();
+    assert_eq!(cluster.unit(&unit("f/0")).report.as_ref().unwrap().service, Service::Backoff);
+    cluster.observed.spec.config =
+        [("retention-period".to_owned(), OptionValue::Text("30d".to_owned()))].into();
+    cluster.settle();
+    let target = cluster.last.as_ref().unwrap().revision.clone().unwrap();
+    assert!(cluster.worker("w").units.values().all(|u| u.assigned.as_ref().unwrap().revision == target));
 }
 
 /// A user's edits.

@@ -173,7 +173,7 @@ impl Cluster {
         for unit in &changes.create {
             let address = format!("127.20.0.{}", self.next_address);
             self.next_address += 1;
-            let made = ObservedUnit { address: Some(address), assigned: None, report: None, connected: true };
+            let made = ObservedUnit { address: Some(address), connected: true, ..ObservedUnit::default() };
             if *unit.application() == self.observed.name {
                 self.observed.balancers.insert(unit.number(), made);
             } else {

@@ -39,6 +39,8 @@ pub struct Running {
     pub unit: Option<String>,
     /// When it was started, in the kernel's ticks; tells it from a later process with its id.
     pub started: u64,
+    /// Its command line, or what it made of it.
+    pub title: String,
     parent: i32,
     group: i32,
 }
@@ -144,6 +146,15 @@ impl Model {
         Ok(serde_json::from_str(&self.muster(&["status", "-o", "json"]).await?)?)
     }
 
+    /// Whether `muster up` still runs.
+    fn is_up(&self) -> bool {
+        let own = self.up.as_ref().map(|up| up.pid().as_raw());
+        let stat = own.and_then(|pid| fs::read_to_string(format!("/proc/{pid}/stat")).ok());
+        stat.is_some_and(|stat| {
+            stat.rsplit_once(") ").is_some_and(|(_, fields)| !fields.starts_with(['Z', 'X']))
+        })
+    }
+
     /// Waits until the status satisfies `accept`, and returns it.
     pub async fn wait(
         &self,
@@ -153,15 +164,21 @@ impl Model {
     ) -> anyhow::Result<Value> {
         let mut last = Value::Null;
         let waited = wait_until(what, within, async || {
+            if !self.is_up() {
+                return Some(None);
+            }
             let status = self.status().await.ok()?;
             last.clone_from(&status);
-            accept(&status).then_some(status)
+            accept(&status).then_some(Some(status))
         });
-        match waited.await {
-            Ok(status) => Ok(status),
-            Err(error) => {
-                Err(error.context(format!("the last status was {}\n{}", summary(&last), self.output())))
-            }
+        let waited = waited.await;
+        let told = |error: anyhow::Error| {
+            error.context(format!("the last status was {}\n{}", summary(&last), self.output()))
+        };
+        match waited {
+            Ok(Some(status)) => Ok(status),
+            Ok(None) => Err(told(anyhow::anyhow!("{what}: muster up ended"))),
+            Err(error) => Err(told(error)),
         }
     }
 
@@ -200,7 +217,8 @@ impl Model {
     pub fn processes(&self) -> Vec<Running> {
         let own = i32::try_from(std::process::id()).unwrap_or_default();
         // What the test itself started is no part of the model.
-        let all: Vec<_> = all_processes(&self.directory()).into_iter().filter(|(p, _)| p.parent != own).collect();
+        let all: Vec<_> =
+            all_processes(&self.directory()).into_iter().filter(|(p, _)| p.parent != own).collect();
         let (mut found, mut others) = (Vec::new(), Vec::new());
         for (process, belongs) in all {
             if belongs { found.push(process) } else { others.push(process) }
@@ -211,7 +229,8 @@ impl Model {
                 let of = |p: &&Running| p.pid.as_raw() == process.parent || p.pid.as_raw() == process.group;
                 found.iter().find(of).map(|p: &Running| p.unit.clone())
             };
-            let Some((position, unit)) = others.iter().enumerate().find_map(|(i, p)| Some((i, relative(p)?))) else {
+            let Some((position, unit)) = others.iter().enumerate().find_map(|(i, p)| Some((i, relative(p)?)))
+            else {
                 return found;
             };
             found.push(Running { unit, ..others.swap_remove(position) });
@@ -234,8 +253,7 @@ impl Model {
     /// There is none, or more than one.
     pub fn process(&self, program: &str, unit: &str) -> anyhow::Result<Running> {
         let mut found = self.processes_of(program, unit);
-        let pids: Vec<_> = found.iter().map(|p| p.pid.as_raw()).collect();
-        found.retain(|p| program != "nginx" || !pids.contains(&p.parent));
+        found.retain(|p| !p.title.starts_with("nginx: worker"));
         ensure!(found.len() == 1, "{unit} runs {} processes of {program}: {found:?}", found.len());
         found.pop().with_context(|| format!("{unit} runs no {program}"))
     }
@@ -245,8 +263,12 @@ impl Model {
     pub fn workloads(&self) -> Vec<(String, String, Pid)> {
         let agents = ["worker", "coordinator"];
         let of = |p: Running| Some((p.unit?, p.program, p.pid));
-        let mut found: Vec<_> =
-            self.processes().into_iter().filter(|p| !agents.contains(&p.program.as_str())).filter_map(of).collect();
+        let mut found: Vec<_> = self
+            .processes()
+            .into_iter()
+            .filter(|p| !agents.contains(&p.program.as_str()))
+            .filter_map(of)
+            .collect();
         found.sort();
         found
     }
@@ -321,14 +343,15 @@ fn all_processes(directory: &Path) -> Vec<(Running, bool)> {
         let command = String::from_utf8_lossy(&command);
         let place = fs::read_link(format!("/proc/{pid}/cwd")).unwrap_or_default();
         let place = place.to_string_lossy();
-        let named = [place, command].into_iter().find(|text| text.contains(&prefix));
+        let named = [&*place, &*command].into_iter().find(|text| text.contains(&prefix));
         let units = format!("{prefix}/units/");
         let label = |text: &str| text.split(&units).nth(1)?.split(['/', '\0', ' ']).next().map(str::to_owned);
         let process = Running {
             pid: Pid::from_raw(pid),
             program: head.split_once('(')?.1.to_owned(),
-            unit: named.as_deref().and_then(label),
+            unit: named.and_then(label),
             started: fields.get(19)?.parse().ok()?,
+            title: command.replace('\0', " "),
             parent: fields.get(1)?.parse().ok()?,
             group: fields.get(2)?.parse().ok()?,
         };
@@ -355,7 +378,10 @@ mod tests {
     #[test]
     fn listeners_are_read_from_the_kernels_table() {
         let line = "  0: 0300147F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000 0 0 1 1 0";
-        assert_eq!(listener(line), (!cfg!(target_endian = "big")).then(|| "127.20.0.3:8080".parse().unwrap()));
+        assert_eq!(
+            listener(line),
+            (!cfg!(target_endian = "big")).then(|| "127.20.0.3:8080".parse().unwrap())
+        );
         assert_eq!(listener(&line.replace(" 0A ", " 01 ")), None);
         assert_eq!(listener("nonsense"), None);
     }
@@ -364,11 +390,14 @@ mod tests {
     fn activity_needs_every_unit() {
         let unit = |ready| serde_json::json!({ "ready": ready });
         let model = |status: &str, scale: u64, ready: bool| {
-            let app = serde_json::json!({ "status": status, "scale": scale, "units": { "a/0": unit(ready) } });
+            let app =
+                serde_json::json!({ "status": status, "scale": scale, "units": { "a/0": unit(ready) } });
             serde_json::json!({ "applications": { "a": app } })
         };
         assert!(is_active(&model("active", 1, true)));
-        for bad in [model("waiting", 1, true), model("active", 2, true), model("active", 1, false), Value::Null] {
+        for bad in
+            [model("waiting", 1, true), model("active", 2, true), model("active", 1, false), Value::Null]
+        {
             assert!(!is_active(&bad), "{bad}");
         }
     }

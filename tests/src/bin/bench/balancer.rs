@@ -18,8 +18,10 @@ const BALANCER: &str = "mimir/0";
 
 pub(crate) async fn figures() -> anyhow::Result<Vec<Figure>> {
     let mut model = model()?;
-    let read = documents::worker("mimir-read", "mimir", 2, &["read"]);
-    model.up(Some(&format!("{}{read}", documents::monolithic()?)))?;
+    let coordinator = documents::coordinator("mimir", "  s3: {secret: s3}");
+    let workers = [("mimir-read", 2, "read"), ("mimir-write", 1, "write"), ("mimir-backend", 1, "backend")];
+    let workers = workers.map(|(name, units, role)| documents::worker(name, "mimir", units, &[role]));
+    model.up(Some(&format!("{coordinator}{}", workers.concat())))?;
     model.wait_active(ACTIVE).await?;
     let gateway = model.gateway("mimir").await?;
     let address: SocketAddr = gateway.trim_start_matches("http://").parse().context("no gateway address")?;

@@ -45,6 +45,11 @@ pub(crate) async fn figures() -> anyhow::Result<Vec<Figure>> {
         let by_hand = ByHand::learn(&model, &format!("http://{address}:{HTTP_PORT}"))?;
         model.stop().await?;
         let alone = by_hand.start().await?;
+        anstream::println!(
+            "  active after {} under muster, ready after {} by hand",
+            milliseconds(under_muster),
+            milliseconds(alone)
+        );
         with.push(under_muster);
         without.push(alone);
         later.push(under_muster.as_secs_f64() - alone.as_secs_f64());
