@@ -6,10 +6,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use muster_api::MAX_UNITS;
 use muster_model::{AppName, WorkloadStatus};
-
-/// The most units that one application is scaled to.
-pub(crate) const MAX_UNITS: u32 = 10_000;
 
 /// Run Grafana Mimir, Loki and Tempo as a coordinator and its workers.
 #[derive(Debug, Parser)]

@@ -7,7 +7,7 @@
 //!   control.sock            through which the other verbs reach it
 //!   object-store/           the embedded S3 server's buckets
 //!   units/mimir-read-0/     a unit's agent: socket, log, config
-//!   units/mimir-read-0/data the workload's disk; stays when the unit goes
+//!   units/mimir-read-0/data/mimir  the workload's disk under that coordinator; stays when the unit goes
 //! ```
 
 use std::fs::{self, DirBuilder, File, OpenOptions};

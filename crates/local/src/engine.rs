@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -31,6 +31,8 @@ use crate::{edits, object_store};
 const ADOPTION_DEADLINE: Duration = Duration::from_secs(5);
 /// More rounds than any change of a model takes; a plan that still asks for more waits for the next event.
 const MOST_ROUNDS: usize = 16;
+/// How much of a log is looked at for its last lines, in bytes.
+const LOG_TAIL: u64 = 1 << 20;
 /// How soon a state that could not be saved is saved again.
 const SAVE_AGAIN: SignedDuration = SignedDuration::from_secs(2);
 
@@ -426,6 +428,9 @@ impl Engine {
             arguments.push("run".into());
             common(&mut arguments);
             let product = self.worker_product(unit.application()).unwrap_or(Product::Mimir);
+            if let Some(coordinator) = self.state.attached.get(unit.application()) {
+                arguments.extend(["--data".into(), data_directory(&directory, coordinator).into()]);
+            }
             arguments.extend(["--binary".into(), self.workload_binary(product).into()]);
             &self.binaries.worker
         };
@@ -585,8 +590,19 @@ fn update(assignment: &Assignment, shared: &ClusterData) -> ToAgent {
     ToAgent::Update { assignment: assignment.clone(), cluster: Box::new(cluster) }
 }
 
+/// The disk of a unit as long as it belongs to this coordinator: what one cluster wrote must not reach another one's bucket.
+fn data_directory(unit: &Path, coordinator: &AppName) -> PathBuf {
+    unit.join("data").join(coordinator.as_str())
+}
+
+/// The last lines of a file, as far as its last [`LOG_TAIL`] bytes hold them.
 fn last_lines(path: &Path, count: usize) -> Vec<String> {
-    let Ok(file) = std::fs::File::open(path) else { return Vec::new() };
+    let Ok(mut file) = std::fs::File::open(path) else { return Vec::new() };
+    let length = file.metadata().map_or(0, |metadata| metadata.len());
+    let start = length.saturating_sub(LOG_TAIL);
+    if file.seek(SeekFrom::Start(start)).is_err() {
+        return Vec::new();
+    }
     let mut lines = std::collections::VecDeque::new();
     for line in BufReader::new(file).split(b'\n').map_while(Result::ok) {
         lines.push_back(String::from_utf8_lossy(&line).into_owned());

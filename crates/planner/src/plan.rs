@@ -491,7 +491,9 @@ fn planned_worker(
         units.iter().filter(|n| wanted.contains(n)).filter_map(|n| unit_statuses.get(n).cloned()).collect();
     let missing = wanted.clone().filter(|n| !worker.units.contains_key(n)).count();
     said.extend(std::iter::repeat_n(Status::new(WorkloadStatus::Waiting, "being made"), missing));
-    let status = if leaving {
+    let status = if leaving && gate == Gate::Hold && !units.is_empty() {
+        status::removal_waits(units.len(), &observed.name)
+    } else if leaving {
         status::removing(units.len())
     } else {
         status::of_worker(status::of_findings(name, findings), &said, worker.spec.units)

@@ -27,6 +27,14 @@ pub(crate) fn removing(units: usize) -> Status {
     Status::new(WorkloadStatus::Maintenance, format!("removing: {units} unit{plural} left"))
 }
 
+/// The status of a worker that is to go and whose units cannot be told to flush and leave yet.
+pub(crate) fn removal_waits(units: usize, coordinator: &AppName) -> Status {
+    let message = format!(
+        "removing: {units} left, waiting until {coordinator} is no longer blocked so that they can flush"
+    );
+    Status::new(WorkloadStatus::Waiting, message)
+}
+
 /// The worst finding about `app`, as its status.
 pub(crate) fn of_findings(app: &AppName, findings: &[Finding]) -> Status {
     findings.iter().filter(|f| matches!(&f.subject, Subject::Application(name) if name == app)).fold(
