@@ -133,10 +133,7 @@ fn cut_messages<'a>(
     statuses: impl IntoIterator<Item = (String, &'a Status)>,
     cut: &[bool],
 ) -> Vec<(String, &'a Status)> {
-    let all = statuses.into_iter().zip(cut);
-    all.filter(|((_, status), cut)| **cut && status.status != WorkloadStatus::Active)
-        .map(|(shown, _)| shown)
-        .collect()
+    statuses.into_iter().zip(cut).filter(|(_, cut)| **cut).map(|(shown, _)| shown).collect()
 }
 
 fn message_in_full(name: &str, status: &Status, width: usize) -> Vec<String> {

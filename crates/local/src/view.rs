@@ -179,10 +179,7 @@ fn of_s3(
                 Some((_, Probe::Failed { message, .. })) => {
                     Status::new(WorkloadStatus::Blocked, message.clone())
                 }
-                _ => Status::new(
-                    WorkloadStatus::Active,
-                    format!("bucket {} at {}", storage.bucket, storage.endpoint),
-                ),
+                _ => Status::new(WorkloadStatus::Active, format!("bucket {}", storage.bucket)),
             }
         }
     };

@@ -60,6 +60,8 @@ reasons! {
     UnknownRole,
     /// The worker is given roles that one process cannot run together.
     RoleConflict,
+    /// The worker's units take requests but answer none until another unit runs a role that they rely on.
+    ReliesOnMissingRole,
     /// A charm option is not known.
     UnknownOption,
     /// A charm option has a value of the wrong type or out of range.

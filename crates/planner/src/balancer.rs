@@ -28,6 +28,11 @@ pub(crate) fn balancer(
 ) -> Balancer {
     let routes = line.workload.routes();
     let routed: RoleSet = routes.iter().map(|route| route.role).collect();
+    let provided = provided(members, line);
+    let answers_alone = |unit: &ObservedUnit, role: Role| {
+        unit.current_roles().contains(Role::All)
+            || line.workload.relies_on(role).is_none_or(|needed| provided.contains(needed))
+    };
     let mut upstreams: BTreeMap<Role, Vec<Server>> = BTreeMap::new();
     let mut add = |serves: &dyn Fn(&Member<'_>) -> bool| {
         // A role that has a unit already wants no other of this kind.
@@ -37,7 +42,8 @@ pub(crate) fn balancer(
             let Some(address) = member.unit.address.as_deref() else { continue };
             let Ok(server) = Server::new(address, HTTP_PORT) else { continue };
             let runs = line.table.expand(&member.unit.current_roles());
-            for role in runs.iter().filter(|role| roles.contains(*role)) {
+            for role in runs.iter().filter(|role| roles.contains(*role) && answers_alone(member.unit, *role))
+            {
                 upstreams.entry(role).or_default().push(server.clone());
             }
         }
@@ -65,6 +71,18 @@ pub(crate) fn balancer(
         tls,
     };
     Balancer { revision, cluster }
+}
+
+/// The roles that units answer in and that other units can rely on. What `all` runs serves its own process only.
+fn provided(members: &[Member<'_>], line: &Line) -> RoleSet {
+    let mut provided = RoleSet::new();
+    for member in members.iter().filter(|m| m.unit.answers()) {
+        let roles = member.unit.current_roles();
+        if !roles.contains(Role::All) {
+            provided.extend(line.table.expand(&roles).iter());
+        }
+    }
+    provided
 }
 
 /// Whether every load balancer unit that runs has taken up `revision`.

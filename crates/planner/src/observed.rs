@@ -8,6 +8,8 @@ use muster_model::{AppName, ObjectStorage, Reason, Revision, RoleSet, TlsMateria
 use muster_relation::{Assignment, Report, Run, Service};
 use serde::{Deserialize, Serialize};
 
+use crate::config::Rendered;
+
 /// Everything that a plan depends on, besides the time.
 #[derive(Debug, Clone)]
 pub struct Observed {
@@ -199,6 +201,10 @@ pub struct CarryOver {
     /// The text of every revision that some unit's assignment names, besides the published one.
     #[serde(default)]
     pub documents: BTreeMap<Revision, String>,
+    /// The config that the last plan of this process rendered: rendering takes longer than all the rest of a plan. Not kept
+    /// beyond the process, because another build may render the same inputs otherwise.
+    #[serde(skip)]
+    pub(crate) rendered: Option<Rendered>,
     /// Units that were taken out of the load balancer so that they can be stopped next.
     #[serde(default)]
     pub leaving_balancer: BTreeSet<UnitName>,

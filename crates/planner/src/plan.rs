@@ -201,6 +201,7 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
     if rollout.proven {
         carry.good = target.clone();
     }
+    carry.rendered = rendered.clone().or(carry.rendered);
     carry.documents = documents(&observed.carry, rendered.as_ref(), &rollout, &carry);
     let cluster = cluster(observed, &line, &carry);
 
@@ -400,10 +401,10 @@ fn documents(
     live.into_iter()
         .filter_map(|revision| {
             let text = match rendered {
-                Some(rendered) if rendered.revision == *revision => Some(&rendered.text),
-                _ => before.documents.get(revision),
+                Some(rendered) if rendered.revision == *revision => Some(&*rendered.text),
+                _ => before.documents.get(revision).map(String::as_str),
             };
-            Some((revision.clone(), text?.clone()))
+            Some((revision.clone(), text?.to_owned()))
         })
         .collect()
 }

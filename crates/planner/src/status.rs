@@ -103,6 +103,9 @@ pub(crate) fn of_balancer_unit(unit: &ObservedUnit, wanted: bool, gate: Gate) ->
             Some(message) => {
                 Status::new(WorkloadStatus::Blocked, format!("nginx refuses its config: {message}"))
             }
+            None if unit.answers() && !unit.is_ready() => {
+                Status::new(WorkloadStatus::Maintenance, "reloading: it serves meanwhile")
+            }
             None => of_service(unit, report),
         },
         _ => Status::new(WorkloadStatus::Waiting, "not started yet"),

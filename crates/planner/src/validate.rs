@@ -115,14 +115,49 @@ pub(crate) fn workers(
         .filter(|(_, worker)| worker.spec.units > 0 && !worker.removing && runs_scheduler(line, worker))
         .map(|(name, _)| name)
         .collect();
-    observed
+    let declared: BTreeMap<AppName, Declared> = observed
         .workers
         .iter()
         .map(|(name, worker)| {
             let elsewhere = schedulers.iter().any(|other| *other != name);
             (name.clone(), declared(name, worker, line, elsewhere, findings))
         })
-        .collect()
+        .collect();
+    unanswered(observed, line, &declared, findings);
+    declared
+}
+
+/// Says of which workers the units will answer nothing, because nobody runs a role that they rely on.
+fn unanswered(
+    observed: &Observed,
+    line: &Line,
+    declared: &BTreeMap<AppName, Declared>,
+    findings: &mut Vec<Finding>,
+) {
+    let serving = observed.workers.iter().filter(|(_, worker)| worker.spec.units > 0 && !worker.removing);
+    let assigned: Vec<(&AppName, RoleSet)> = serving
+        .filter_map(|(name, _)| match declared.get(name) {
+            Some(Declared::Roles { assigned, .. }) if !assigned.contains(Role::All) => {
+                Some((name, line.table.expand(assigned)))
+            }
+            _ => None,
+        })
+        .collect();
+    for (name, roles) in &assigned {
+        let needed: RoleSet = roles.iter().filter_map(|role| line.workload.relies_on(role)).collect();
+        let missing = needed.iter().find(|needed| !assigned.iter().any(|(_, roles)| roles.contains(*needed)));
+        if let Some(missing) = missing {
+            findings.push(Finding::application(
+                name,
+                WorkloadStatus::Active,
+                Reason::ReliesOnMissingRole,
+                format!(
+                    "idle: no queries reach it until some worker without role-all runs {missing}; \
+                     add one: muster config WORKER role-{missing}=true"
+                ),
+            ));
+        }
+    }
 }
 
 /// Whether the worker's units run a query-scheduler that other units can use.

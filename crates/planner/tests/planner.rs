@@ -302,6 +302,30 @@ fn gaining_units_are_ready_before_losing_ones_go() {
 }
 
 #[test]
+fn queries_go_where_they_are_answered() {
+    let mut cluster = monolith(1);
+    cluster.deploy("r", worker(1, &["read"]));
+    cluster.settle();
+    let queried = |cluster: &mut Cluster, name: &str| {
+        let address = cluster.unit(&unit(name)).address.clone().unwrap();
+        let documents = &cluster.last.as_ref().unwrap().balancer_cluster.as_ref().unwrap().documents;
+        let text = documents.values().next().unwrap();
+        let upstream = text.split("upstream query-frontend {").nth(1).unwrap().split('}').next().unwrap();
+        upstream.contains(&format!("{address}:8080"))
+    };
+    assert!(queried(&mut cluster, "w/0") && !queried(&mut cluster, "r/0"), "nobody schedules for r/0");
+    let said = cluster.last.as_ref().unwrap().workers[&app("r")].status.to_string();
+    assert!(
+        said.starts_with("active: idle: no queries reach it") && said.contains("query-scheduler"),
+        "{said}"
+    );
+    cluster.deploy("b", worker(1, &["backend"]));
+    cluster.settle();
+    assert!(queried(&mut cluster, "r/0"));
+    assert_eq!(cluster.last.as_ref().unwrap().workers[&app("r")].status.to_string(), "active");
+}
+
+#[test]
 fn seeds_change_without_restarting_anything() {
     let mut cluster = monolith(1);
     cluster.worker("w").spec.units = 2;

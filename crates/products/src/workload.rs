@@ -53,6 +53,10 @@ pub trait Workload: Sync {
     /// Whether only one unit of this role may be away at a time, lest replicas are missing.
     fn in_ring(&self, role: Role) -> bool;
 
+    /// The role of some other unit without which a unit of `role` takes requests and answers none. A unit that runs `all`
+    /// relies on nobody.
+    fn relies_on(&self, role: Role) -> Option<Role>;
+
     /// Whether a unit of this role holds acknowledged data that is not yet in the object store.
     fn holds_data(&self, role: Role) -> bool;
 

@@ -70,6 +70,12 @@ impl Workload for Mimir {
         drain::in_ring(role)
     }
 
+    fn relies_on(&self, role: Role) -> Option<Role> {
+        // Query-frontends and queriers of separate units find each other through the scheduler's ring alone; a frontend
+        // that finds no scheduler is ready all the same and lets every query time out.
+        matches!(role, Role::QueryFrontend | Role::Querier).then_some(Role::QueryScheduler)
+    }
+
     fn holds_data(&self, role: Role) -> bool {
         drain::holds_data(role)
     }
