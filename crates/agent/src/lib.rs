@@ -24,4 +24,4 @@ mod state;
 pub mod workload;
 
 pub use run::{RunError, run};
-pub use settings::Settings;
+pub use settings::{Arguments as UnitArguments, Settings};

@@ -6,6 +6,45 @@ use std::path::{Path, PathBuf};
 
 use muster_model::UnitName;
 
+/// [`Settings`] as a command line or the environment gives them, the same for every agent.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// The unit, for example mimir-read/0.
+    #[arg(long, env = "MUSTER_UNIT")]
+    unit: UnitName,
+    /// Tells this unit from an earlier one of the same name.
+    #[arg(long, env = "MUSTER_INSTANCE")]
+    instance: String,
+    /// The IP address to listen on.
+    #[arg(long, env = "MUSTER_ADDRESS")]
+    address: IpAddr,
+    /// The agent's directory.
+    #[arg(long, env = "MUSTER_DIRECTORY")]
+    directory: PathBuf,
+    /// The workload's data [default: DIRECTORY/data].
+    #[arg(long, env = "MUSTER_DATA")]
+    data: Option<PathBuf>,
+    /// Configs with secrets, best backed by memory [default: DIRECTORY/run].
+    #[arg(long, env = "MUSTER_RUN")]
+    run: Option<PathBuf>,
+    /// Where the workload's output goes, at most 20 MiB in all [default: standard output].
+    #[arg(long, env = "MUSTER_LOG")]
+    log: Option<PathBuf>,
+}
+
+impl From<Arguments> for Settings {
+    fn from(arguments: Arguments) -> Self {
+        let Arguments { unit, instance, address, directory, data, run, log } = arguments;
+        let settings = Self::new(unit, instance, address, &directory);
+        Self {
+            data_directory: data.unwrap_or(settings.data_directory),
+            run_directory: run.unwrap_or(settings.run_directory),
+            log,
+            ..settings
+        }
+    }
+}
+
 /// What one agent must know before any coordinator talks to it.
 #[derive(Debug, Clone)]
 pub struct Settings {

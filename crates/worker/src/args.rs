@@ -1,13 +1,11 @@
 //! The command line.
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
-use muster_agent::Settings;
+use clap::{Parser, Subcommand};
+use muster_agent::UnitArguments;
 use muster_agent::workload::Readiness;
-use muster_model::UnitName;
 use muster_telemetry::Format;
 
 /// Runs one unit of a worker application.
@@ -26,7 +24,7 @@ pub(crate) enum Command {
     /// Supervise Tempo, Mimir or Loki, as the coordinator says.
     Run {
         #[command(flatten)]
-        unit: Unit,
+        unit: UnitArguments,
         /// The product's binary.
         #[arg(long, env = "MUSTER_BINARY")]
         binary: PathBuf,
@@ -35,7 +33,7 @@ pub(crate) enum Command {
     #[command(name = "run-command")]
     Fixed {
         #[command(flatten)]
-        unit: Unit,
+        unit: UnitArguments,
         /// The port on which it is ready once it accepts connections. Without a port it is ready once it runs.
         #[arg(long)]
         port: Option<u16>,
@@ -54,41 +52,6 @@ pub(crate) enum Command {
         /// Where to.
         path: PathBuf,
     },
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Unit {
-    /// The unit, for example mimir-read/0.
-    #[arg(long, env = "MUSTER_UNIT")]
-    unit: UnitName,
-    /// Tells this unit from an earlier one of the same name.
-    #[arg(long, env = "MUSTER_INSTANCE")]
-    instance: String,
-    /// The IP address to listen on.
-    #[arg(long, env = "MUSTER_ADDRESS")]
-    address: IpAddr,
-    /// The agent's directory.
-    #[arg(long, env = "MUSTER_DIRECTORY")]
-    directory: PathBuf,
-    /// The workload's data [default: DIRECTORY/data].
-    #[arg(long, env = "MUSTER_DATA")]
-    data: Option<PathBuf>,
-    /// Configs with secrets, best backed by memory [default: DIRECTORY/run].
-    #[arg(long, env = "MUSTER_RUN")]
-    run: Option<PathBuf>,
-    /// Where the workload's output goes, at most 20 MiB in all [default: standard output].
-    #[arg(long, env = "MUSTER_LOG")]
-    log: Option<PathBuf>,
-}
-
-impl Unit {
-    pub(crate) fn settings(self) -> Settings {
-        let mut settings = Settings::new(self.unit, self.instance, self.address, &self.directory);
-        settings.data_directory = self.data.unwrap_or(settings.data_directory);
-        settings.run_directory = self.run.unwrap_or(settings.run_directory);
-        settings.log = self.log;
-        settings
-    }
 }
 
 /// How to see that a fixed command is ready.

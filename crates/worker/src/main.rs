@@ -12,10 +12,10 @@ fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     muster_telemetry::init(arguments.log_format);
     match arguments.command {
-        Command::Run { unit, binary } => muster_agent::run(unit.settings(), Product { binary })?,
+        Command::Run { unit, binary } => muster_agent::run(unit.into(), Product { binary })?,
         Command::Fixed { unit, port, ready_path, kill_delay, argv } => {
             let command = args::command(argv, args::readiness(port, ready_path), kill_delay);
-            muster_agent::run(unit.settings(), command)?;
+            muster_agent::run(unit.into(), command)?;
         }
         Command::Install { path } => install::install(&path)?,
     }

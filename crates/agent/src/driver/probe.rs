@@ -18,8 +18,9 @@ const SOON: Duration = Duration::from_millis(100);
 /// The same for one that has not been ready for longer than [`PATIENCE`].
 const LATER: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Between two looks at a process that is ready.
-const CALM: Duration = Duration::from_secs(5);
+/// Between two looks at a process that is ready: as often as Kubernetes looks by default. A look costs the agent four or five
+/// wake-ups, most of all that it has at rest. That a process ended is seen at once, without a look.
+const CALM: Duration = Duration::from_secs(10);
 /// How many looks must fail in a row before a ready process counts as not ready: one may be lost on a busy machine.
 const FAILURES: u32 = 2;
 

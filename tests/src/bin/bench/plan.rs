@@ -4,6 +4,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use muster_api::OptionValue;
 use muster_testkit::cluster::{Cluster, worker};
 
 use crate::Figure;
@@ -32,6 +33,27 @@ fn cluster(workers: u32) -> Cluster {
     cluster
 }
 
+/// The same with an option changed each time, so that the config is rendered anew.
+fn new_config(cluster: &Cluster) -> Figure {
+    let mut observed = cluster.observed.clone();
+    let mut times: Vec<Duration> = (3..53)
+        .map(|days| {
+            let period = OptionValue::Text(format!("{days}d"));
+            observed.spec.config.insert("retention-period".to_owned(), period);
+            let started = Instant::now();
+            black_box(muster_planner::plan(black_box(&observed), Timestamp::UNIX_EPOCH));
+            started.elapsed()
+        })
+        .collect();
+    times.sort_unstable();
+    Figure {
+        what: "plan, 3 worker units, an option changed each time".to_owned(),
+        measured: format!("{:.1?}", times[times.len() / 2]),
+        bar: "none".to_owned(),
+        holds: true,
+    }
+}
+
 pub(crate) fn figures() -> Vec<Figure> {
     let mut figures = Vec::new();
     let mut growth = Vec::new();
@@ -53,6 +75,9 @@ pub(crate) fn figures() -> Vec<Figure> {
             bar: format!("{bar:?}"),
             holds: median <= bar,
         });
+        if workers == BARS[0].0 {
+            figures.push(new_config(&cluster));
+        }
         let plan = muster_planner::plan(&cluster.observed, Timestamp::UNIX_EPOCH);
         let changes = plan.changes(&cluster.observed);
         let writes = changes.assign.len() + changes.create.len() + changes.remove.len();
