@@ -97,9 +97,6 @@ fn generated(inputs: &ConfigInputs<'_>) -> Map<String, Value> {
         "store_gateway": {
             "sharding_ring": ring(json!({
                 "replication_factor": replicas,
-                // A store-gateway that misses the first notice of its own entry waits for the next heartbeat before it is
-                // ready: with the default of 15 s about one start in ten was that much slower.
-                "heartbeat_period": "5s",
                 // A restarted store-gateway serves the blocks whose indexes are on its disk.
                 "tokens_file_path": data("store-gateway-tokens"),
             })),
@@ -143,6 +140,9 @@ fn ring(mut settings: Value) -> Value {
     settings["instance_addr"] = Placeholder::UnitAddress.to_string().into();
     settings["instance_id"] = Placeholder::UnitId.to_string().into();
     settings["kvstore"] = json!({ "store": "memberlist" });
+    // A member that misses the first notice of its own entry waits for its next heartbeat before it is ready (seen for
+    // ruler and store-gateway, in 6 of 240 monolithic starts): 16 s with the default of 15 s, 6 s with this.
+    settings["heartbeat_period"] = "5s".into();
     settings
 }
 
