@@ -189,7 +189,7 @@ fn summary(demo: &Demo, journal: &Journal, read: usize, reading: Duration) {
     ] {
         anstream::println!("{what:<40} {count:>9}");
     }
-    anstream::println!("{:<40} {:>7.1} s", "longest write gap", journal.longest_gap().as_secs_f64());
+    anstream::println!("{:<40} {:>7.2} s", "longest write gap", journal.longest_gap().as_secs_f64());
     if acknowledged > read {
         anstream::println!(
             "\nAcknowledged samples were lost. Guarded draining is not done yet; see CHANGELOG.md."
