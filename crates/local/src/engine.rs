@@ -116,7 +116,7 @@ impl Engine {
                         self.answer(question);
                     }
                 }
-                () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => self.probe_again(),
+                () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
             }
             // What has come in meanwhile is one occasion to plan, not many.
             while let Ok(event) = self.agent_events.try_recv() {
@@ -191,7 +191,7 @@ impl Engine {
             }
             self.drop_gone(&plans);
             self.plans = plans;
-            self.start_probes(&observed);
+            self.start_probes(&observed, now);
             self.wake_at = self.next_probe(&observed);
             if self.state == self.saved && self.problem.is_none() {
                 break;
@@ -324,23 +324,19 @@ impl Engine {
             object_storage: None,
             tls: None,
         };
-        for plan in self.plans.values() {
-            for (unit, record) in &self.state.units {
-                let shared = if plan.workers.contains_key(unit.application()) {
-                    &plan.cluster
-                } else if self.plans.get(unit.application()).is_some_and(|own| std::ptr::eq(own, plan)) {
-                    &plan.balancer_cluster
-                } else {
-                    continue;
-                };
-                match (&record.assigned, shared) {
-                    // To stop, a unit needs nothing else: not even an object store that is there.
-                    (Some(assignment), _) if assignment.run == Run::Stop => {
-                        self.agents.tell(unit, update(assignment, &nothing));
-                    }
-                    (Some(assignment), Some(shared)) => self.agents.tell(unit, update(assignment, shared)),
-                    _ => {}
+        for (unit, record) in &self.state.units {
+            let app = unit.application();
+            let own = self.plans.get(app).map(|plan| &plan.balancer_cluster);
+            let of_coordinator =
+                || self.plans.values().find(|plan| plan.workers.contains_key(app)).map(|plan| &plan.cluster);
+            let Some(shared) = own.or_else(of_coordinator) else { continue };
+            match (&record.assigned, shared) {
+                // To stop, a unit needs nothing else: not even an object store that is there.
+                (Some(assignment), _) if assignment.run == Run::Stop => {
+                    self.agents.tell(unit, update(assignment, &nothing));
                 }
+                (Some(assignment), Some(shared)) => self.agents.tell(unit, update(assignment, shared)),
+                _ => {}
             }
         }
         if self.state.object_store.is_some() {
@@ -348,21 +344,23 @@ impl Engine {
         }
     }
 
-    fn start_probes(&mut self, observed: &[Observed]) {
+    /// Probes the object stores that were never asked, and those whose last answer has become old.
+    fn start_probes(&mut self, observed: &[Observed], now: Timestamp) {
         let store_ready = self.live.reports.get(&embedded::unit()).is_some_and(|report| report.ready);
+        let own = self.state.addresses.get(&embedded::unit()).map(|a| format!("{a}:{S3_PORT}"));
         for observed in observed {
             let (ObjectStore::Related { storage, probe }, Some(s3)) =
                 (&observed.object_store, &observed.spec.s3)
             else {
                 continue;
             };
-            let own = self.state.addresses.get(&embedded::unit()).map(|a| format!("{a}:{S3_PORT}"));
             let embedded =
                 self.state.object_store.is_some() && own.as_ref() == Some(&storage.endpoint.authority);
-            if *probe == Probe::Pending
-                && (store_ready || !embedded)
-                && let Ok(app) = AppName::new(&s3.secret)
-            {
+            let wanted = match probe {
+                Probe::Pending => store_ready || !embedded,
+                _ => self.plans.get(&observed.name).and_then(|plan| plan.wake_at).is_some_and(|at| at <= now),
+            };
+            if wanted && let Ok(app) = AppName::new(&s3.secret) {
                 self.probes.start(&app, store_revision(storage), storage);
             }
         }
@@ -375,21 +373,6 @@ impl Engine {
         };
         let plans = observed.iter().filter(waits).filter_map(|observed| self.plans.get(&observed.name));
         plans.filter_map(|plan| plan.wake_at).min()
-    }
-
-    /// Asks the object stores again whose last answer has become old.
-    fn probe_again(&mut self) {
-        let now = Timestamp::now();
-        for observed in gather(&self.state, &self.live) {
-            let due =
-                self.plans.get(&observed.name).and_then(|plan| plan.wake_at).is_some_and(|at| at <= now);
-            if let (true, ObjectStore::Related { storage, .. }, Some(s3)) =
-                (due, &observed.object_store, &observed.spec.s3)
-                && let Ok(app) = AppName::new(&s3.secret)
-            {
-                self.probes.start(&app, store_revision(storage), storage);
-            }
-        }
     }
 
     fn agent_command(&self, unit: &UnitName, record: &UnitRecord) -> AgentCommand {

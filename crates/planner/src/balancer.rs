@@ -115,12 +115,11 @@ pub(crate) fn assignment(
         Gate::Stop => Run::Stop,
         Gate::Hold => now?.run,
     };
-    let epoch = now.map(|a| a.epoch).max(unit.report.as_ref().map(|r| r.epoch)).unwrap_or(0);
     let next = match (run, now) {
         (Run::Stop, None) => return None,
         (Run::Stop, Some(now)) => Assignment { run, ..now.clone() },
         (Run::Start, _) => Assignment {
-            epoch,
+            epoch: 0,
             revision: revision.clone(),
             roles: RoleSet::new(),
             run,
@@ -128,8 +127,5 @@ pub(crate) fn assignment(
             seeds: Vec::new(),
         },
     };
-    match now {
-        Some(now) if now.same_process(&next) && epoch == now.epoch => Some(now.clone()),
-        _ => Some(Assignment { epoch: epoch + 1, ..next }),
-    }
+    Some(unit.tell(next))
 }

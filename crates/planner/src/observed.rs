@@ -94,6 +94,19 @@ impl ObservedUnit {
         check.rejected.as_deref()
     }
 
+    /// `next` with the epoch that it needs to be obeyed, or what the unit was told last if `next` is no news.
+    pub(crate) fn tell(&self, next: Assignment) -> Assignment {
+        let now = self.assigned.as_ref();
+        let epoch = now.map(|a| a.epoch).max(self.report.as_ref().map(|r| r.epoch)).unwrap_or(0);
+        match now {
+            Some(now) if now.same_process(&next) && now.seeds == next.seeds && epoch == now.epoch => {
+                now.clone()
+            }
+            // An agent that has seen a higher epoch, because the coordinator lost its memory, obeys a higher one only.
+            _ => Assignment { epoch: epoch + 1, ..next },
+        }
+    }
+
     /// Whether the unit was told to run.
     #[must_use]
     pub fn is_told_to_run(&self) -> bool {

@@ -183,7 +183,6 @@ fn next_assignment(
     carry: &CarryOver,
 ) -> Option<Assignment> {
     let now = member.unit.assigned.as_ref();
-    let epoch = now.map(|a| a.epoch).max(member.unit.report.as_ref().map(|r| r.epoch)).unwrap_or(0);
     let next = match &member.want {
         Want::Hold => return now.cloned(),
         Want::Stop | Want::StopAtOnce => {
@@ -204,7 +203,7 @@ fn next_assignment(
                 _ => target.clone(),
             };
             Assignment {
-                epoch,
+                epoch: 0,
                 revision,
                 roles: roles.clone(),
                 run: Run::Start,
@@ -213,13 +212,7 @@ fn next_assignment(
             }
         }
     };
-    match now {
-        Some(now) if now.same_process(&next) && now.seeds == next.seeds && epoch == now.epoch => {
-            Some(now.clone())
-        }
-        // An agent that has seen a higher epoch, because the coordinator lost its memory, obeys a higher one only.
-        _ => Some(Assignment { epoch: epoch + 1, ..next }),
-    }
+    Some(member.unit.tell(next))
 }
 
 fn with_seeds(now: &Assignment, seeds: &[String]) -> Assignment {
