@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::api::core::v1::{Affinity, ResourceRequirements, Toleration, TopologySpreadConstraint};
 use kube::CustomResource;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
-use crate::Condition;
+use crate::{Condition, UnitStatusMessage};
 
 /// A coordinator: the single point of integration of one product.
-#[derive(CustomResource, Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(CustomResource, Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "muster.dev",
     version = "v1alpha1",
@@ -18,7 +19,11 @@ use crate::Condition;
     namespaced,
     status = "CoordinatorStatus",
     derive = "PartialEq",
-    scale(spec_replicas_path = ".spec.units", status_replicas_path = ".status.units"),
+    scale(
+        spec_replicas_path = ".spec.units",
+        status_replicas_path = ".status.units",
+        label_selector_path = ".status.selector"
+    ),
     printcolumn(name = "Product", type_ = "string", json_path = ".spec.product"),
     printcolumn(name = "Status", type_ = "string", json_path = ".status.status"),
     printcolumn(name = "Message", type_ = "string", json_path = ".status.message"),
@@ -56,6 +61,30 @@ pub struct CoordinatorSpec {
     /// Images, on Kubernetes only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub images: Option<Images>,
+    /// Whether traffic to and from the units is limited by NetworkPolicies. Kubernetes only.
+    #[serde(default)]
+    pub network_policies: bool,
+    /// CPU and memory of each load balancer unit. Kubernetes only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<ResourceRequirements>,
+    /// Labels that a load balancer's node must have. Kubernetes only.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub node_selector: BTreeMap<String, String>,
+    /// Where load balancer units may go. Kubernetes only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub affinity: Option<Affinity>,
+    /// Taints that load balancer units tolerate. Kubernetes only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tolerations: Vec<Toleration>,
+    /// How load balancer units are spread. Over nodes and zones, as well as can be, when absent. Kubernetes only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topology_spread_constraints: Option<Vec<TopologySpreadConstraint>>,
+    /// The load balancer units' priority class. Kubernetes only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority_class_name: Option<String>,
+    /// More labels for the load balancer units' pods. Kubernetes only.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
 }
 
 fn one() -> u32 {
@@ -119,8 +148,8 @@ pub struct TlsReference {
 }
 
 /// Images to run instead of the built-in ones.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Images {
     /// The product's image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -128,6 +157,9 @@ pub struct Images {
     /// The load balancer's image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nginx: Option<String>,
+    /// Secrets of type `kubernetes.io/dockerconfigjson` to pull the images with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pull_secrets: Vec<String>,
 }
 
 /// What happens to running services when a required role is missing.
@@ -171,6 +203,16 @@ pub struct CoordinatorStatus {
     /// The number of load balancer units.
     #[serde(default)]
     pub units: u32,
+    /// Selects the load balancer units' pods. For autoscalers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<String>,
+    /// The load balancer units that are not simply ready, by number.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub unit_statuses: BTreeMap<String, UnitStatusMessage>,
+    /// What the operator remembers from one plan to the next (`muster_planner::CarryOver` without its documents).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "free_object")]
+    pub carry_over: Option<serde_json::Map<String, serde_json::Value>>,
 }
 
 /// How many units run what they should.

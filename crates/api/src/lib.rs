@@ -21,7 +21,7 @@ pub use document::{Document, DocumentError, Kind, secret_values};
 pub use model_status::{ApplicationStatus, FORMAT_VERSION, ModelStatus, UnitView};
 pub use status::{Condition, ConditionStatus, ConditionType};
 pub use unit::{Unit, UnitSpec, UnitStatus};
-pub use worker::{Storage, Worker, WorkerSpec, WorkerStatus};
+pub use worker::{Retain, Storage, UnitStatusMessage, Worker, WorkerSpec, WorkerStatus};
 
 /// The API group.
 pub const GROUP: &str = "muster.dev";

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// One unit of a worker or coordinator. Made by the coordinator; nobody else needs to write one.
-#[derive(CustomResource, Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(CustomResource, Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "muster.dev",
     version = "v1alpha1",
@@ -18,6 +18,15 @@ use serde_json::Value;
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct UnitSpec {
+    /// The unit's application.
+    #[serde(default)]
+    pub application: String,
+    /// The coordinator whose assignments the unit carries.
+    #[serde(default)]
+    pub coordinator: String,
+    /// The uid of the pod that the unit is: only that pod may write the report.
+    #[serde(default, rename = "podUID", skip_serializing_if = "Option::is_none")]
+    pub pod_uid: Option<String>,
     /// What the unit is to run (`muster_relation::Assignment`). Written by the coordinator only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "document")]

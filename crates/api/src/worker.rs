@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::api::core::v1::{Affinity, ResourceRequirements, Toleration, TopologySpreadConstraint};
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -9,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::Condition;
 
 /// A worker: units that run the coordinator's product with the same roles.
-#[derive(CustomResource, Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(CustomResource, Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "muster.dev",
     version = "v1alpha1",
@@ -18,7 +19,11 @@ use crate::Condition;
     namespaced,
     status = "WorkerStatus",
     derive = "PartialEq",
-    scale(spec_replicas_path = ".spec.units", status_replicas_path = ".status.units"),
+    scale(
+        spec_replicas_path = ".spec.units",
+        status_replicas_path = ".status.units",
+        label_selector_path = ".status.selector"
+    ),
     printcolumn(name = "Coordinator", type_ = "string", json_path = ".spec.coordinator"),
     printcolumn(name = "Roles", type_ = "string", json_path = ".status.roles"),
     printcolumn(name = "Units", type_ = "integer", json_path = ".status.units"),
@@ -45,6 +50,27 @@ pub struct WorkerSpec {
     /// The units' disks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage: Option<Storage>,
+    /// CPU and memory of each unit's workload. Kubernetes only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<ResourceRequirements>,
+    /// Labels that a node must have. Kubernetes only.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub node_selector: BTreeMap<String, String>,
+    /// Where units may go. Kubernetes only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub affinity: Option<Affinity>,
+    /// Taints that units tolerate. Kubernetes only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tolerations: Vec<Toleration>,
+    /// How units are spread. Over nodes and zones, as well as can be, when absent. Kubernetes only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topology_spread_constraints: Option<Vec<TopologySpreadConstraint>>,
+    /// The units' priority class. Kubernetes only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority_class_name: Option<String>,
+    /// More labels for the units' pods. Kubernetes only.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
 }
 
 fn one() -> u32 {
@@ -56,7 +82,7 @@ fn all() -> BTreeMap<String, bool> {
 }
 
 /// The disk of each unit.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Storage {
     /// The size, for example 10Gi. On one machine it is not enforced.
@@ -65,6 +91,21 @@ pub struct Storage {
     /// The storage class, on Kubernetes only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class: Option<String>,
+    /// What happens to the disks of units that are gone. Kubernetes only.
+    #[serde(default)]
+    pub retain: Retain,
+}
+
+/// What happens to the disk of a unit that is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub enum Retain {
+    /// It stays, and a unit of the same name finds it again.
+    #[default]
+    Always,
+    /// It stays while the worker exists, and is deleted with it.
+    WhenScaled,
+    /// It is deleted with the unit.
+    Never,
 }
 
 /// What is true of a worker.
@@ -92,4 +133,19 @@ pub struct WorkerStatus {
     /// Units that are ready.
     #[serde(default)]
     pub ready: u32,
+    /// Selects the units' pods. For autoscalers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<String>,
+    /// The units that are not simply ready, by number.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub unit_statuses: BTreeMap<String, UnitStatusMessage>,
+}
+
+/// What keeps one unit from being simply ready.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct UnitStatusMessage {
+    /// Juju's workload status.
+    pub status: String,
+    /// What is wrong and what fixes it.
+    pub message: String,
 }

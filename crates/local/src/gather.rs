@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use muster_model::{AppName, ObjectStorage, Revision, TlsMaterial, UnitName};
-use muster_planner::{Claim, ObjectStore, Observed, ObservedUnit, ObservedWorker, Probe, Tls, contested};
+use muster_planner::{Claim, ObjectStore, Observed, ObservedUnit, ObservedWorker, Probe, Seeds, Tls, contested};
 use muster_relation::Report;
 
 use crate::state::State;
@@ -35,7 +35,7 @@ pub(crate) fn gather(state: &State, live: &Live) -> Vec<Observed> {
             let (_, store) = stores.iter().find(|(name, _)| name.as_str() == secret)?;
             store.as_ref().ok()?
         };
-        Some(Claim { coordinator: name, storage: store, carry: state.carry.get(name) })
+        Some(Claim { coordinator: name.clone(), storage: store, carry: state.carry.get(name) })
     });
     let taken = contested(claims);
     coordinators
@@ -53,6 +53,7 @@ pub(crate) fn gather(state: &State, live: &Live) -> Vec<Observed> {
                 workers: workers(state, live, name),
                 object_store,
                 tls: tls(state, coordinator),
+                seeds: Seeds::Units,
                 carry: state.carry.get(name).cloned().unwrap_or_default(),
                 name: name.clone(),
             }
@@ -83,7 +84,7 @@ fn object_store(
     let Some((app, parsed)) = app else { return ObjectStore::SecretMissing(secret) };
     match (parsed, taken_by) {
         (Err(problem), _) => ObjectStore::Invalid { secret, problem: problem.clone() },
-        (Ok(storage), Some(by)) => ObjectStore::Taken { bucket: storage.bucket.clone(), by: by.clone() },
+        (Ok(storage), Some(by)) => ObjectStore::Taken { bucket: storage.bucket.clone(), by: by.to_string() },
         (Ok(storage), None) => {
             let probe = live.probes.get(app).filter(|(revision, _)| *revision == store_revision(storage));
             ObjectStore::Related {
@@ -120,6 +121,7 @@ fn units(state: &State, live: &Live, app: &AppName) -> BTreeMap<u32, ObservedUni
                 report,
                 connected: live.connected.get(name).copied().unwrap_or(false),
                 agent_problem: live.failures.get(name).cloned(),
+                ..ObservedUnit::default()
             };
             (name.number(), unit)
         })

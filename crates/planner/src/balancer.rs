@@ -129,3 +129,13 @@ pub(crate) fn assignment(
     };
     Some(unit.tell(next))
 }
+
+/// The load balancer units that are made anew now: one that does not answer at once, else one while all others answer.
+pub(crate) fn replace(observed: &Observed, wanted: &std::ops::Range<u32>) -> impl Iterator<Item = u32> {
+    let outdated = || observed.balancers.iter().filter(|(n, unit)| unit.outdated && wanted.contains(n));
+    let all_answer = observed.balancers.values().all(ObservedUnit::answers);
+    let idle = outdated().filter(|(_, unit)| !unit.answers() && unit.can_be_changed()).map(|(n, _)| *n);
+    let next = outdated().next().filter(|_| all_answer).map(|(n, _)| *n);
+    let numbers: BTreeSet<u32> = idle.chain(next).collect();
+    numbers.into_iter()
+}

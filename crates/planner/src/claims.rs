@@ -2,22 +2,22 @@
 
 use std::collections::BTreeMap;
 
-use muster_model::{AppName, ObjectStorage};
+use muster_model::ObjectStorage;
 
 use crate::observed::CarryOver;
 
 /// A coordinator that names a bucket.
 #[derive(Debug, Clone, Copy)]
-pub struct Claim<'a> {
-    /// The coordinator.
-    pub coordinator: &'a AppName,
+pub struct Claim<'a, K> {
+    /// The coordinator, by a key that tells it from all others.
+    pub coordinator: K,
     /// What it names.
     pub storage: &'a ObjectStorage,
     /// What its last plan decided, where there was one.
     pub carry: Option<&'a CarryOver>,
 }
 
-impl Claim<'_> {
+impl<K> Claim<'_, K> {
     /// Names the bucket and path, the same for everybody who means them.
     #[must_use]
     pub fn place(&self) -> String {
@@ -38,14 +38,14 @@ pub(crate) fn place(storage: &ObjectStorage) -> String {
 /// Of `claims`, in order of the coordinators' creation: those that name a bucket and path that belong to another, with that
 /// other coordinator. They belong to the one whose units run with them, else to the first.
 #[must_use]
-pub fn contested<'a>(claims: impl IntoIterator<Item = Claim<'a>>) -> BTreeMap<AppName, AppName> {
+pub fn contested<'a, K: Clone + Ord>(claims: impl IntoIterator<Item = Claim<'a, K>>) -> BTreeMap<K, K> {
     let (held, new): (Vec<_>, Vec<_>) = claims.into_iter().partition(Claim::is_held);
-    let mut owners: BTreeMap<String, &AppName> = BTreeMap::new();
+    let mut owners: BTreeMap<String, K> = BTreeMap::new();
     let mut contested = BTreeMap::new();
     for claim in held.into_iter().chain(new) {
         match owners.get(&claim.place()) {
             Some(owner) => {
-                contested.insert(claim.coordinator.clone(), (*owner).clone());
+                contested.insert(claim.coordinator, owner.clone());
             }
             None => {
                 owners.insert(claim.place(), claim.coordinator);

@@ -18,6 +18,6 @@ mod status;
 mod validate;
 
 pub use claims::{Claim, contested};
-pub use observed::{CarryOver, ObjectStore, Observed, ObservedUnit, ObservedWorker, Probe, Tls};
+pub use observed::{CarryOver, ObjectStore, Observed, ObservedUnit, ObservedWorker, Probe, Seeds, Tls};
 pub use plan::{Plan, PlannedApplication, Published, plan};
 pub use status::unrelated_worker;

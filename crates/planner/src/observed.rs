@@ -29,8 +29,20 @@ pub struct Observed {
     pub object_store: ObjectStore,
     /// The server certificate.
     pub tls: Tls,
+    /// Where new units find others to gossip with.
+    pub seeds: Seeds,
     /// What the last plan decided and this one must remember.
     pub carry: CarryOver,
+}
+
+/// Where units find others to gossip with.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Seeds {
+    /// At the addresses of the first units.
+    #[default]
+    Units,
+    /// At a name that stands for all units, with its port. No unit's coming or going changes anybody's assignment.
+    Name(String),
 }
 
 /// One worker application.
@@ -55,6 +67,10 @@ pub struct ObservedUnit {
     pub report: Option<Report>,
     /// Whether its agent can be reached now.
     pub connected: bool,
+    /// Whether it is certain that neither agent nor workload run: there is no pod, or it was never started.
+    pub absent: bool,
+    /// Whether the unit must be made anew to be as its application asks: another image, other resources.
+    pub outdated: bool,
     /// Why its agent cannot be started, in one line.
     pub agent_problem: Option<String>,
 }
@@ -75,6 +91,11 @@ impl ObservedUnit {
     #[must_use]
     pub fn is_seen(&self) -> bool {
         self.connected && self.report.is_some()
+    }
+
+    /// Whether a change of the unit does what it is meant to do: somebody can tell what it does, or it certainly does nothing.
+    pub(crate) fn can_be_changed(&self) -> bool {
+        self.absent || self.is_seen()
     }
 
     /// Whether the unit's process runs and says that it is ready, with whatever it runs.
@@ -119,6 +140,7 @@ impl ObservedUnit {
         match (&self.assigned, &self.report) {
             // Never told anything: there is nothing to stop.
             (None, _) => true,
+            (Some(assigned), _) if self.absent => assigned.run == Run::Stop,
             (Some(assigned), Some(report)) => {
                 assigned.run == Run::Stop
                     && report.epoch >= assigned.epoch
@@ -154,8 +176,8 @@ pub enum ObjectStore {
     Taken {
         /// The bucket.
         bucket: String,
-        /// The coordinator that was first.
-        by: AppName,
+        /// The coordinator that was first, as far as it must be named to be found.
+        by: String,
     },
     /// The Secret is complete.
     Related {

@@ -42,6 +42,8 @@ pub struct Plan {
     pub balancers: PlannedApplication,
     /// Each worker's units.
     pub workers: BTreeMap<AppName, PlannedApplication>,
+    /// Units that are to be made anew now: what carries them is deleted and comes back as the application asks. Their disks stay.
+    pub replace: BTreeSet<UnitName>,
     /// What every unit, of workers and of the load balancer, is to be told. A unit that is not named is told nothing.
     pub assignments: BTreeMap<UnitName, Assignment>,
     /// What the worker units share. Absent where there is nothing new to share: what was last shared holds, and a unit
@@ -73,6 +75,8 @@ pub struct Published {
     pub create: BTreeSet<UnitName>,
     /// Units to take away. They have stopped.
     pub remove: BTreeSet<UnitName>,
+    /// Units to make anew.
+    pub replace: BTreeSet<UnitName>,
     /// Assignments that differ from what the units were last told.
     pub assign: BTreeMap<UnitName, Assignment>,
 }
@@ -81,7 +85,7 @@ impl Published {
     /// Whether there is nothing to do.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.create.is_empty() && self.remove.is_empty() && self.assign.is_empty()
+        self.create.is_empty() && self.remove.is_empty() && self.replace.is_empty() && self.assign.is_empty()
     }
 }
 
@@ -89,7 +93,7 @@ impl Plan {
     /// What carrying out this plan changes.
     #[must_use]
     pub fn changes(&self, observed: &Observed) -> Published {
-        let mut changes = Published::default();
+        let mut changes = Published { replace: self.replace.clone(), ..Published::default() };
         let mut compare =
             |app: &AppName, wanted: Option<&PlannedApplication>, there: &BTreeMap<u32, ObservedUnit>| {
                 let none = BTreeSet::new();
@@ -172,13 +176,14 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
     let settled = balancer::all_run(observed, &before.revision);
     let alone = alone(&members, &line);
     let coming = coming(observed, &declared);
-    let rollout = rollout(&members, &coming, &line, target.as_ref(), &observed.carry, &|unit| {
+    let rollout = rollout(&members, &coming, &line, target.as_ref(), &observed.carry, &observed.seeds, &|unit| {
         alone.contains(unit)
             || (settled && observed.carry.leaving_balancer.contains(unit))
             || observed.balancers.is_empty()
     });
 
     let mut out = rollout.leaving_balancer.clone();
+    out.extend(rollout.replace.iter().cloned());
     out.extend(members.iter().filter(|m| changes_process(m, &rollout)).map(|m| m.name.clone()));
     let balancer = if out == observed.carry.leaving_balancer {
         before
@@ -195,6 +200,9 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
         }
     }
 
+    let mut replace = rollout.replace.clone();
+    replace.extend(balancer::replace(observed, &balancers_wanted).map(|number| observed.name.unit(number)));
+
     carry.published = target.clone();
     carry.leaving_balancer = rollout.leaving_balancer.clone();
     carry.halted = rollout.halt.as_ref().filter(|halt| !halt.rejected).map(|halt| halt.unit.clone());
@@ -202,7 +210,7 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
         carry.good = target.clone();
     }
     carry.rendered = rendered.clone().or(carry.rendered);
-    carry.documents = documents(&observed.carry, rendered.as_ref(), &rollout, &carry);
+    carry.documents = documents(&observed.carry, rendered.as_ref(), &members, &rollout, &carry);
     let cluster = cluster(observed, &line, &carry);
 
     let progress = progress(observed, &line, &declared, &members, &rollout, target.as_ref(), gate);
@@ -228,6 +236,7 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
         workers,
         coverage,
         revision: target,
+        replace,
         assignments,
         cluster,
         balancer_cluster: Some(balancer.cluster),
@@ -254,6 +263,7 @@ fn hold_everything(observed: &Observed, findings: Vec<Finding>) -> Plan {
         rollout: RolloutStatus::default(),
         balancers: keep(&observed.balancers, Status::default()),
         workers: observed.workers.iter().map(|(n, w)| (n.clone(), keep(&w.units, blocked.clone()))).collect(),
+        replace: BTreeSet::new(),
         assignments: BTreeMap::new(),
         cluster: None,
         balancer_cluster: None,
@@ -388,12 +398,16 @@ fn changes_process(member: &Member<'_>, rollout: &Rollout) -> bool {
 fn documents(
     before: &CarryOver,
     rendered: Option<&Rendered>,
+    members: &[Member<'_>],
     rollout: &Rollout,
     carry: &CarryOver,
 ) -> BTreeMap<Revision, String> {
+    // What a unit was told last is dropped after it was told something else, not before.
+    let told = members.iter().filter_map(|m| m.unit.assigned.as_ref());
     let live: BTreeSet<&Revision> = rollout
         .assignments
         .values()
+        .chain(told)
         .map(|a| &a.revision)
         .chain(&carry.published)
         .chain(&carry.good)

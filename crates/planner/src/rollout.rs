@@ -7,14 +7,15 @@
 //! - the rollout is not halted by a unit that did not come back;
 //! - the load balancer has taken it out of every upstream.
 //!
-//! A unit that cannot be seen is left alone: it may serve.
+//! A unit that cannot be seen is left alone: it may serve. A unit that must be made anew is changed under the same rules, and of
+//! one application only one unit until it came back.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use muster_model::{GOSSIP_PORT, Revision, Role, RoleSet, UnitName};
+use muster_model::{AppName, GOSSIP_PORT, Revision, Role, RoleSet, UnitName};
 use muster_relation::{Assignment, Run, Service};
 
-use crate::observed::{CarryOver, ObservedUnit};
+use crate::observed::{CarryOver, ObservedUnit, Seeds};
 use crate::validate::Line;
 
 /// How many units' addresses are handed out as gossip seeds: enough that one is there, few enough that a new unit does not
@@ -64,6 +65,8 @@ pub(crate) struct Rollout {
     pub(crate) assignments: BTreeMap<UnitName, Assignment>,
     /// Units that go next and are taken out of the load balancer first.
     pub(crate) leaving_balancer: BTreeSet<UnitName>,
+    /// Units that are made anew now. Their assignment stays until they are gone.
+    pub(crate) replace: BTreeSet<UnitName>,
     pub(crate) halt: Option<Halt>,
     /// Whether a unit's own binary has accepted the target revision.
     pub(crate) accepted: bool,
@@ -83,7 +86,10 @@ impl Rollout {
                 next.is_some_and(|next| unit.assigned.as_ref().is_none_or(|now| !now.same_process(next)));
             !changes && if unit.is_told_to_run() { unit.is_ready() } else { unit.has_stopped() }
         };
-        self.halt.is_none() && self.leaving_balancer.is_empty() && members.iter().all(rests)
+        self.halt.is_none()
+            && self.leaving_balancer.is_empty()
+            && self.replace.is_empty()
+            && members.iter().all(rests)
     }
 }
 
@@ -97,10 +103,16 @@ pub(crate) fn rollout(
     line: &Line,
     target: Option<&Revision>,
     carry: &CarryOver,
+    seeds: &Seeds,
     balancer_leaves_out: &BalancerLeavesOut<'_>,
 ) -> Rollout {
+    let seeds = match seeds {
+        Seeds::Units => unit_seeds(members),
+        Seeds::Name(name) => vec![name.clone()],
+    };
     let decide = |gaps| {
-        decide(members, Budget::of(members, coming, line, gaps), line, target, carry, balancer_leaves_out)
+        let budget = Budget::of(members, coming, line, gaps);
+        decide(members, budget, line, target, carry, &seeds, balancer_leaves_out)
     };
     let result = decide(0);
     if result.pending && coming.is_empty() && result.is_at_rest(members) {
@@ -116,9 +128,9 @@ fn decide(
     line: &Line,
     target: Option<&Revision>,
     carry: &CarryOver,
+    seeds: &[String],
     balancer_leaves_out: &BalancerLeavesOut<'_>,
 ) -> Rollout {
-    let seeds = seeds(members);
     let halt = target.and_then(|target| halt(members, line, target, carry));
     let accepted = target.is_some_and(|target| is_accepted(members, target, carry));
     let proven = target.is_some_and(|target| is_proven(members, target, carry));
@@ -129,25 +141,31 @@ fn decide(
             .iter()
             .filter(|m| m.unit.is_told_to_run() && !is_one_shot(m, line))
             .any(|m| m.unit.assigned.as_ref().map(|a| &a.revision) == target);
+    let mut trials = Trials::of(members);
 
     // Units that already left the load balancer come first: they hold a place in the budget.
     let (gone, rest): (Vec<_>, Vec<_>) =
         members.iter().partition(|m| carry.leaving_balancer.contains(&m.name));
     for member in gone.into_iter().chain(rest) {
-        let Some(next) = next_assignment(member, target, &seeds, &result, carry) else { continue };
+        let Some(next) = next_assignment(member, target, seeds, &result, carry) else { continue };
         let changes = member.unit.assigned.as_ref().is_none_or(|now| !now.same_process(&next));
-        if !changes {
+        let replaces = member.unit.outdated && matches!(member.want, Want::Run(_) | Want::Hold);
+        if !changes && !replaces {
             result.assignments.insert(member.name.clone(), next);
             continue;
         }
         let now = member.unit.assigned.as_ref().filter(|now| now.run == Run::Start);
-        if let (Some(now), false) = (now, member.unit.is_seen() || member.want == Want::StopAtOnce) {
+        if let (Some(now), false) = (now, member.unit.can_be_changed() || member.want == Want::StopAtOnce)
+        {
             result.pending = true;
             result.assignments.insert(member.name.clone(), now.clone());
             continue;
         }
         let serves = member.unit.is_ready() && member.want != Want::StopAtOnce;
         if !serves {
+            if replaces {
+                result.replace.insert(member.name.clone());
+            }
             result.assignments.insert(member.name.clone(), next);
             continue;
         }
@@ -155,11 +173,19 @@ fn decide(
         let tries = next.run == Run::Start
             && !result.proven
             && member.unit.assigned.as_ref().is_some_and(|a| a.revision != next.revision);
-        let allowed = result.halt.is_none() && (!tries || trial_open) && budget.take(member, &next, line);
+        let may_try = (!tries || trial_open) && (!replaces || trials.is_open(member));
+        let allowed = result.halt.is_none() && may_try && budget.take(member, &next, line);
         if allowed && tries {
             trial_open = false;
         }
-        if allowed && balancer_leaves_out(&member.name) {
+        if allowed && replaces {
+            trials.take(member);
+        }
+        let goes = allowed && balancer_leaves_out(&member.name);
+        if goes && replaces {
+            result.replace.insert(member.name.clone());
+        }
+        if goes && !replaces {
             result.assignments.insert(member.name.clone(), next);
         } else {
             if allowed {
@@ -167,7 +193,7 @@ fn decide(
             }
             if let Some(now) = &member.unit.assigned {
                 // The process stays as it is; new seeds may reach it all the same.
-                result.assignments.insert(member.name.clone(), with_seeds(now, &seeds));
+                result.assignments.insert(member.name.clone(), with_seeds(now, seeds));
             }
         }
     }
@@ -224,7 +250,7 @@ fn with_seeds(now: &Assignment, seeds: &[String]) -> Assignment {
 }
 
 /// The gossip addresses of the first units of the workers.
-fn seeds(members: &[Member<'_>]) -> Vec<String> {
+fn unit_seeds(members: &[Member<'_>]) -> Vec<String> {
     let mut running: Vec<_> = members
         .iter()
         .filter(|m| matches!(m.want, Want::Run(_)) || (m.want == Want::Hold && m.unit.is_told_to_run()))
@@ -286,6 +312,31 @@ fn is_accepted(members: &[Member<'_>], target: &Revision, carry: &CarryOver) -> 
                 report.check.as_ref().is_some_and(|c| c.revision == *target && c.rejected.is_none());
             checked || report.applied.as_ref().is_some_and(|a| a.revision == *target)
         })
+}
+
+/// Of each application, whether another unit may be made anew: any number once one came back as it should be, else one.
+struct Trials<'a> {
+    proven: BTreeSet<&'a AppName>,
+    under_way: BTreeSet<&'a AppName>,
+}
+
+impl<'a> Trials<'a> {
+    fn of(members: &'a [Member<'a>]) -> Self {
+        let anew = || members.iter().filter(|m| !m.unit.outdated && m.unit.is_told_to_run());
+        let of = |ready: bool| {
+            anew().filter(|m| m.unit.is_ready() == ready).map(|m| m.name.application()).collect()
+        };
+        Self { proven: of(true), under_way: of(false) }
+    }
+
+    fn is_open(&self, member: &Member<'_>) -> bool {
+        let application = member.name.application();
+        self.proven.contains(application) || !self.under_way.contains(application)
+    }
+
+    fn take(&mut self, member: &'a Member<'a>) {
+        self.under_way.insert(member.name.application());
+    }
 }
 
 /// How many units each role can spare.

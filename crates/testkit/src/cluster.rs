@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use muster_api::{CoordinatorSpec, ObjectStorageReference, OnIncoherent, WorkerSpec};
+use muster_api::{CoordinatorSpec, ObjectStorageReference, WorkerSpec};
 use muster_model::{AppName, ObjectStorage, Reason, Revision, Secret, UnitName};
 use muster_planner::{
-    CarryOver, ObjectStore, Observed, ObservedUnit, ObservedWorker, Plan, Probe, Tls, plan,
+    CarryOver, ObjectStore, Observed, ObservedUnit, ObservedWorker, Plan, Probe, Seeds, Tls, plan,
 };
 use muster_relation::{Applied, Check, Exit, Report, Run, Service};
 
@@ -55,11 +55,10 @@ pub fn failed_store(reason: Reason) -> ObjectStore {
 #[must_use]
 pub fn worker(units: u32, roles: &[&str]) -> WorkerSpec {
     WorkerSpec {
-        product: None,
         coordinator: Some("mimir".to_owned()),
         units,
         roles: roles.iter().map(|role| ((*role).to_owned(), true)).collect(),
-        storage: None,
+        ..WorkerSpec::default()
     }
 }
 
@@ -86,11 +85,7 @@ impl Cluster {
             version: Some("2.17".to_owned()),
             units: 1,
             s3: Some(ObjectStorageReference { secret: "s3".to_owned() }),
-            config: BTreeMap::new(),
-            overrides: None,
-            on_incoherent: OnIncoherent::Stop,
-            tls: None,
-            images: None,
+            ..CoordinatorSpec::default()
         };
         let mut cluster = Self {
             observed: Observed {
@@ -102,6 +97,7 @@ impl Cluster {
                 workers: BTreeMap::new(),
                 object_store: ready_store(),
                 tls: Tls::Off,
+                seeds: Seeds::Units,
                 carry: CarryOver::default(),
             },
             last: None,
