@@ -1,1 +1,25 @@
-//! The Kubernetes substrate.
+//! The Kubernetes substrate: the operator.
+//!
+//! It watches coordinators, workers and what belongs to them, and carries out what `muster-planner` decides about each coordinator:
+//! `gather` what the planner observes, plan, build the objects (`muster-manifests`), `apply` what differs, `report` in the statuses.
+//! One operator acts at a time, the holder of a Lease.
+//!
+//! Not here: any decision about roles, units or configs. Start reading at [`Operator::run`], then `coordinators`.
+
+mod apply;
+mod backoff;
+mod cache;
+mod caches;
+mod context;
+mod coordinators;
+mod gather;
+mod key;
+mod lease;
+mod metrics;
+mod operate;
+mod report;
+mod workers;
+mod write;
+
+pub use caches::Scope;
+pub use operate::{OperateError, Operator, Settings};

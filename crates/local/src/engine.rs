@@ -11,6 +11,7 @@ use muster_api::{Document, ModelStatus};
 use muster_model::{AppName, Product, Revision, UnitName};
 use muster_planner::{ObjectStore, Observed, Plan, Probe, plan};
 use muster_relation::{Assignment, ClusterData, Run, ToAgent};
+use muster_s3::{Probed, Probes};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -19,8 +20,7 @@ use crate::agents::{AgentCommand, AgentEvent, Agents, agent_log, workload_log};
 use crate::control::{Question, Request, Response, Server};
 use crate::directory::{ModelDirectory, private_directory, write_private};
 use crate::embedded::{self, S3_PORT};
-use crate::gather::{Live, gather, store_revision};
-use crate::probes::{Probed, Probes};
+use crate::gather::{Live, gather};
 use crate::state::{State, UnitRecord};
 use crate::up::{Binaries, UpError};
 use crate::view::model_status;
@@ -46,8 +46,8 @@ pub(crate) struct Engine {
     binaries: Binaries,
     agents: Agents,
     agent_events: mpsc::UnboundedReceiver<AgentEvent>,
-    probes: Probes,
-    probe_results: mpsc::UnboundedReceiver<Probed>,
+    probes: Probes<AppName>,
+    probe_results: mpsc::UnboundedReceiver<Probed<AppName>>,
     questions: mpsc::Receiver<Question>,
     status: watch::Sender<ModelStatus>,
     wake_at: Option<Timestamp>,
@@ -170,10 +170,10 @@ impl Engine {
         }
     }
 
-    fn note_probe(&mut self, probed: Probed) {
+    fn note_probe(&mut self, probed: Probed<AppName>) {
         self.probes.finished(&probed);
-        let Probed { app, revision, probe } = probed;
-        self.live.probes.insert(app, (revision, probe));
+        let Probed { key, revision, probe } = probed;
+        self.live.probes.insert(key, (revision, probe));
     }
 
     /// Plans and carries out until the plans ask for nothing more, or until what they ask cannot be saved.
@@ -361,7 +361,7 @@ impl Engine {
                 _ => self.plans.get(&observed.name).and_then(|plan| plan.wake_at).is_some_and(|at| at <= now),
             };
             if wanted && let Ok(app) = AppName::new(&s3.secret) {
-                self.probes.start(&app, store_revision(storage), storage);
+                self.probes.start(&app, storage);
             }
         }
     }
@@ -369,7 +369,7 @@ impl Engine {
     /// When an object store is to be probed again. One whose probe is under way announces itself.
     fn next_probe(&self, observed: &[Observed]) -> Option<Timestamp> {
         let waits = |observed: &&Observed| {
-            observed.spec.s3.as_ref().is_some_and(|s3| !self.probes.is_running(&s3.secret))
+            observed.spec.s3.as_ref().is_some_and(|s3| self.probes.running().all(|app| app.as_str() != s3.secret))
         };
         let plans = observed.iter().filter(waits).filter_map(|observed| self.plans.get(&observed.name));
         plans.filter_map(|plan| plan.wake_at).min()

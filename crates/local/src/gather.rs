@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use muster_model::{AppName, ObjectStorage, Revision, TlsMaterial, UnitName};
 use muster_planner::{Claim, ObjectStore, Observed, ObservedUnit, ObservedWorker, Probe, Seeds, Tls, contested};
 use muster_relation::Report;
+use muster_s3::store_revision;
 
 use crate::state::State;
 
@@ -54,6 +55,7 @@ pub(crate) fn gather(state: &State, live: &Live) -> Vec<Observed> {
                 object_store,
                 tls: tls(state, coordinator),
                 seeds: Seeds::Units,
+                obstacles: Vec::new(),
                 carry: state.carry.get(name).cloned().unwrap_or_default(),
                 name: name.clone(),
             }
@@ -66,12 +68,6 @@ pub(crate) fn parse_store(
     values: Result<BTreeMap<String, muster_model::Secret>, String>,
 ) -> Result<ObjectStorage, String> {
     ObjectStorage::from_secret(&values?).map_err(|e| e.to_string())
-}
-
-/// Names exactly this S3 data, so that a probe of other data is not taken for one of it.
-pub(crate) fn store_revision(storage: &ObjectStorage) -> Revision {
-    let text = serde_json::to_vec(storage).unwrap_or_default();
-    Revision::of([text.as_slice()])
 }
 
 fn object_store(

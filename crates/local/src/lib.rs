@@ -14,7 +14,6 @@ mod embedded;
 mod engine;
 mod gather;
 pub mod object_store;
-mod probes;
 mod state;
 pub mod up;
 mod view;

@@ -6,8 +6,9 @@ use muster_api::{ApplicationStatus, CoordinatorSpec, FORMAT_VERSION, ModelStatus
 use muster_model::{AppName, HTTP_PORT, Product, Status, UnitName, WorkloadStatus};
 use muster_planner::{Plan, PlannedApplication, Probe, unrelated_worker};
 use muster_relation::{Report, Service};
+use muster_s3::store_revision;
 
-use crate::gather::{Live, parse_store, store_revision};
+use crate::gather::{Live, parse_store};
 use crate::state::{OBJECT_STORE_APP, State, UnitRecord};
 
 /// What carries the model.

@@ -44,6 +44,12 @@ reasons! {
     BucketTaken,
     /// Several documents of a model have the same name.
     NameTaken,
+    /// An object that a deployment needs is there already and belongs to somebody else. It is not overwritten.
+    ForeignObject,
+    /// The API server refused a write.
+    WriteRefused,
+    /// The disks that units have are not what is asked for now, and stay.
+    StorageKept,
     /// The TLS Secret is absent or does not hold a usable certificate and key.
     TlsInvalid,
     /// Required roles are not covered by any unit.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use muster_api::{CoordinatorSpec, WorkerSpec};
-use muster_model::{AppName, ObjectStorage, Reason, Revision, RoleSet, TlsMaterial, UnitName};
+use muster_model::{AppName, Finding, ObjectStorage, Reason, Revision, RoleSet, TlsMaterial, UnitName};
 use muster_relation::{Assignment, Report, Run, Service};
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +31,8 @@ pub struct Observed {
     pub tls: Tls,
     /// Where new units find others to gossip with.
     pub seeds: Seeds,
+    /// What the substrate could not do, in its words.
+    pub obstacles: Vec<Finding>,
     /// What the last plan decided and this one must remember.
     pub carry: CarryOver,
 }
@@ -249,4 +251,11 @@ pub struct CarryOver {
     /// The [place](crate::Claim::place) in an object store that the units were last allowed to run with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store: Option<String>,
+}
+
+impl CarryOver {
+    /// Takes over what an earlier plan of this process worked out and what is not kept beyond the process.
+    pub fn remember(&mut self, earlier: &Self) {
+        self.rendered.clone_from(&earlier.rendered);
+    }
 }

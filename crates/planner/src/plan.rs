@@ -130,7 +130,7 @@ impl Plan {
 /// Decides everything. Never fails: what is wrong is in the plan's findings and statuses.
 #[must_use]
 pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
-    let mut findings = Vec::new();
+    let mut findings = observed.obstacles.clone();
     let line = validate::line(observed, &mut findings)
         .or_else(|| observed.removing.then(|| validate::newest_line(observed)).flatten());
     let Some(line) = line else { return hold_everything(observed, findings) };

@@ -7,8 +7,10 @@ mod assignment;
 mod cluster;
 mod frame;
 mod report;
+mod secret;
 
 pub use assignment::{Assignment, DrainToken, Run};
 pub use cluster::ClusterData;
 pub use frame::{Frame, FrameError, MAX_FRAME_LEN, ToAgent, ToCoordinator};
 pub use report::{Applied, Check, DrainEvidence, Exit, Report, Service};
+pub use secret::EntriesError;

@@ -98,6 +98,7 @@ impl Cluster {
                 object_store: ready_store(),
                 tls: Tls::Off,
                 seeds: Seeds::Units,
+                obstacles: Vec::new(),
                 carry: CarryOver::default(),
             },
             last: None,

@@ -1,0 +1,429 @@
+//! Carries out a plan: brings every object to what the plan makes of it, in an order that survives a crash between any two writes.
+//!
+//! 1. Secrets: what assignments are about to name.
+//! 2. The coordinator's status, if it has something new to remember: nothing is told to a unit that would be forgotten.
+//! 3. What pods need to come up.
+//! 4. Everything else at once: StatefulSets, Units, pods that are made anew, statuses.
+//! 5. Finalizers of what has no unit left.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use futures::future::{BoxFuture, FutureExt as _};
+use futures::stream;
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::{Resource, ResourceExt as _};
+use muster_api::{Coordinator, Unit, Worker};
+use muster_manifests::names::{APPLICATION_LABEL, pod_name, unit_number};
+use muster_manifests::{Deployment, Object, UnitObject, objects, unit};
+use muster_model::{AppName, Finding, Reason, UnitName, WorkloadStatus};
+use muster_planner::{Observed, Plan, PlannedApplication};
+use tokio::time::Instant;
+
+use crate::cache::Cache;
+use crate::context::{Context, Memory};
+use crate::key::Key;
+use crate::report;
+use crate::write::{Mode, Pending, WriteError, seen_coordinator, seen_worker};
+
+/// How many writes of one coordinator are under way at once.
+const AT_ONCE: usize = 16;
+/// How long a status that says nothing urgent waits for the next one: a rollout of many units need not write one for each.
+const STATUS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A plan with what it is about.
+pub(crate) struct Application<'a> {
+    pub(crate) key: &'a Key,
+    pub(crate) name: &'a AppName,
+    pub(crate) coordinator: &'a Coordinator,
+    pub(crate) observed: &'a Observed,
+    pub(crate) workers: &'a BTreeMap<AppName, Arc<Worker>>,
+    pub(crate) plan: &'a Plan,
+    pub(crate) context: &'a Context,
+}
+
+/// What came of it.
+#[derive(Default)]
+pub(crate) struct Applied {
+    /// Writes that the caches are yet to take in.
+    pub(crate) pending: Vec<Pending>,
+    /// What the API server refused, by object.
+    pub(crate) obstacles: BTreeMap<String, Finding>,
+    /// The first write that failed otherwise.
+    pub(crate) failed: Option<WriteError>,
+    /// When something that was put off is due.
+    pub(crate) again: Option<Duration>,
+}
+
+/// A write with the application that it is for.
+struct Write<'a> {
+    application: AppName,
+    write: BoxFuture<'a, Result<Option<Pending>, WriteError>>,
+}
+
+impl Applied {
+    fn note(&mut self, application: &AppName, result: Result<Option<Pending>, WriteError>) {
+        match result {
+            Ok(pending) => self.pending.extend(pending),
+            Err(error @ (WriteError::Foreign { .. } | WriteError::Refused { .. })) => {
+                let reason = match error {
+                    WriteError::Foreign { .. } => Reason::ForeignObject,
+                    _ => Reason::WriteRefused,
+                };
+                let finding =
+                    Finding::application(application, WorkloadStatus::Blocked, reason, error.to_string());
+                self.obstacles.insert(error.object(), finding);
+            }
+            Err(error) => {
+                // A conflict is the least of failures; anything else is worth more attention.
+                if self.failed.as_ref().is_none_or(|failed| matches!(failed, WriteError::Conflict { .. })) {
+                    self.failed = Some(error);
+                }
+            }
+        }
+    }
+
+    async fn all<'a>(&mut self, writes: Vec<Write<'a>>) {
+        let mut running = stream::iter(writes)
+            .map(|Write { application, write }| write.map(move |result| (application, result)))
+            .buffer_unordered(AT_ONCE);
+        while let Some((application, result)) = running.next().await {
+            self.note(&application, result);
+        }
+    }
+}
+
+impl<'a> Application<'a> {
+    pub(crate) async fn apply(&self, memory: &mut Memory) -> Applied {
+        let mut applied = Applied::default();
+        let workers: BTreeMap<AppName, &Worker> =
+            self.workers.iter().map(|(name, worker)| (name.clone(), worker.as_ref())).collect();
+        let deployment = Deployment {
+            namespace: &self.key.namespace,
+            image: &self.context.image,
+            coordinator: self.coordinator,
+            workers: &workers,
+            plan: self.plan,
+        };
+        let (mut secrets, mut first, mut rest) = (Vec::new(), Vec::new(), Vec::new());
+        let wanted = objects(&deployment);
+        let prune = self.unwanted(&wanted);
+        for object in wanted {
+            match &object {
+                Object::Secret(_) => secrets.push(self.put(object, &mut applied)),
+                Object::StatefulSet(_) => rest.push(self.put(object, &mut applied)),
+                _ => first.push(self.put(object, &mut applied)),
+            }
+        }
+        applied.all(secrets).await;
+        if applied.failed.is_some() {
+            return applied;
+        }
+
+        let status = report::coordinator_status(&self.key.namespace, self.coordinator, self.observed, self.plan);
+        let now = self.coordinator.status.as_ref();
+        let remembers = now.and_then(|now| now.carry_over.as_ref()) != status.carry_over.as_ref();
+        let mut reported = now == Some(&status);
+        if remembers && !reported {
+            let written = self.write_status(&status).await;
+            applied.note(self.name, written);
+            if applied.failed.is_some() {
+                return applied;
+            }
+            reported = true;
+            memory.reported = Some(Instant::now());
+        }
+
+        applied.all(first).await;
+        rest.extend(prune);
+        rest.extend(self.units());
+        rest.extend(self.pods());
+        let quiet = memory.reported.map_or(STATUS_INTERVAL, |at| at.elapsed());
+        let may_report = quiet >= STATUS_INTERVAL;
+        let mut wrote = false;
+        if !reported && (may_report || report::is_urgent(now, &status)) {
+            let status = status.clone();
+            rest.push(self.write_of(self.name, async move { self.write_status(&status).await }));
+            reported = true;
+            wrote = true;
+        }
+        for (name, worker) in self.workers {
+            let Some(status) = self.worker_status(name, worker) else { continue };
+            if may_report || worker.status.is_none() {
+                rest.push(self.write_of(name, self.write_worker_status(worker, status)));
+                wrote = true;
+            } else {
+                reported = false;
+            }
+        }
+        if wrote {
+            memory.reported = Some(Instant::now());
+        }
+        if !reported {
+            applied.again = Some(STATUS_INTERVAL.saturating_sub(quiet).max(Duration::from_millis(1)));
+        }
+        applied.all(rest).await;
+        if applied.failed.is_none() {
+            let finalizers = self.finalizers();
+            applied.all(finalizers).await;
+        }
+        applied
+    }
+
+    fn write_of(
+        &self,
+        application: &AppName,
+        write: impl Future<Output = Result<Option<Pending>, WriteError>> + Send + 'a,
+    ) -> Write<'a> {
+        Write { application: application.clone(), write: write.boxed() }
+    }
+}
+
+impl<'a> Application<'a> {
+    /// What is left of a coordinator on its way out is changed, but nothing is made for it any more.
+    fn mode(&self) -> Mode {
+        if self.observed.removing { Mode::UpdateOnly } else { Mode::Put }
+    }
+
+    /// The application that an object is for: one of the workers, else the coordinator.
+    fn application_of(&self, object: &impl Resource) -> AppName {
+        let labels = object.meta().labels.as_ref();
+        let label = labels.and_then(|labels| labels.get(APPLICATION_LABEL));
+        let worker = label.and_then(|label| self.workers.keys().find(|name| name.as_str() == label));
+        worker.unwrap_or(self.name).clone()
+    }
+
+    fn put(&self, object: Object, applied: &mut Applied) -> Write<'a> {
+        let (context, mode) = (self.context, self.mode());
+        let (writer, caches) = (&context.writer, &*context.caches);
+        macro_rules! put {
+            ($object:expr, $cache:ident) => {{
+                let object = $object;
+                let application = self.application_of(&object);
+                self.write_of(&application, writer.put(caches, |caches| &caches.$cache, object, mode))
+            }};
+        }
+        match object {
+            Object::ServiceAccount(object) => put!(object, service_accounts),
+            Object::Role(object) => put!(object, roles),
+            Object::RoleBinding(object) => put!(object, role_bindings),
+            Object::Secret(object) => put!(object, secrets),
+            Object::Service(object) => put!(object, services),
+            Object::PodDisruptionBudget(object) => put!(object, budgets),
+            Object::NetworkPolicy(object) => put!(object, network_policies),
+            Object::StatefulSet(mut object) => {
+                let application = self.application_of(object.as_ref());
+                let there = caches.stateful_sets.get(&Key::of(object.as_ref()));
+                if there.is_some_and(|there| keep_claims(&mut object, &there)) {
+                    let finding = Finding::application(
+                        &application,
+                        WorkloadStatus::Active,
+                        Reason::StorageKept,
+                        "spec.storage cannot change for a worker that exists: its units keep the disks that they have; \
+                         for other disks deploy another worker",
+                    );
+                    applied.obstacles.insert(format!("storage of {application}"), finding);
+                }
+                put!(*object, stateful_sets)
+            }
+        }
+    }
+
+    /// Objects that an earlier plan asked for and this one does not. Only of kinds that come and go with what users ask for.
+    fn unwanted(&self, wanted: &[Object]) -> Vec<Write<'a>> {
+        let budgets: Vec<&str> = wanted.iter().filter_map(|o| match o {
+            Object::PodDisruptionBudget(budget) => budget.metadata.name.as_deref(),
+            _ => None,
+        }).collect();
+        let policies: Vec<&str> = wanted.iter().filter_map(|o| match o {
+            Object::NetworkPolicy(policy) => policy.metadata.name.as_deref(),
+            _ => None,
+        }).collect();
+        let caches = &self.context.caches;
+        let mut writes = self.deletes::<PodDisruptionBudget>(&caches.budgets, &budgets);
+        writes.extend(self.deletes::<NetworkPolicy>(&caches.network_policies, &policies));
+        writes
+    }
+
+    fn deletes<K: crate::write::Kind>(&self, cache: &Cache<K>, wanted: &[&str]) -> Vec<Write<'a>> {
+        let writer = &self.context.writer;
+        let uid = self.coordinator.metadata.uid.as_deref();
+        let ours = |object: &K| object.owner_references().iter().any(|owner| Some(owner.uid.as_str()) == uid);
+        let unwanted = cache.of(self.key).into_iter().filter(|object| {
+            ours(object) && object.meta().deletion_timestamp.is_none() && !wanted.contains(&object.name_any().as_str())
+        });
+        unwanted
+            .map(|object| {
+                let (key, uid) = (Key::of(object.as_ref()), object.uid());
+                self.write_of(self.name, async move { writer.delete::<K>(&key, uid).await.map(|()| None) })
+            })
+            .collect()
+    }
+
+    /// Every application with what is planned for it and its object, which owns its Units.
+    fn applications(&self) -> impl Iterator<Item = (&AppName, &PlannedApplication, Option<&Worker>)> {
+        let workers = self.workers.iter().filter_map(|(name, worker)| {
+            Some((name, self.plan.workers.get(name)?, Some(worker.as_ref())))
+        });
+        std::iter::once((self.name, &self.plan.balancers, None)).chain(workers)
+    }
+
+    /// A Unit for every pod that is to be one, with what it is to run; and none without.
+    fn units(&self) -> Vec<Write<'a>> {
+        let context = self.context;
+        let caches = &*context.caches;
+        let there = caches.units.of(self.key);
+        let mut writes = Vec::new();
+        for (name, planned, worker) in self.applications() {
+            for number in &planned.units {
+                let unit_name = name.unit(*number);
+                if let Some(wanted) = self.wanted_unit(&unit_name, worker) {
+                    let mode = if self.observed.removing { Mode::UpdateOnly } else { Mode::Guarded };
+                    let write = context.writer.put_unit(caches, wanted, mode);
+                    writes.push(self.write_of(name, write));
+                }
+            }
+            let unwanted = there.iter().filter(|unit| {
+                let belongs = unit.labels().get(APPLICATION_LABEL).is_some_and(|app| app == name.as_str());
+                belongs && unit_number(name, &unit.name_any()).is_none_or(|number| !planned.units.contains(&number))
+            });
+            for unit in unwanted.filter(|unit| unit.meta().deletion_timestamp.is_none()) {
+                let (key, uid) = (Key::of(unit.as_ref()), unit.uid());
+                let delete = async move { context.writer.delete::<Unit>(&key, uid).await.map(|()| None) };
+                writes.push(self.write_of(name, delete));
+            }
+        }
+        writes
+    }
+
+    /// The Unit as it is to be, or nothing while there is no pod that it could be of.
+    fn wanted_unit(&self, name: &UnitName, worker: Option<&Worker>) -> Option<Unit> {
+        let caches = &self.context.caches;
+        let key = self.key.sibling(pod_name(name));
+        let there = caches.units.get(&key);
+        let there = there.as_ref().and_then(|unit| unit.0.as_ref().ok());
+        let pod = caches.pods.get(&key);
+        let pod = pod.filter(|pod| pod.metadata.deletion_timestamp.is_none());
+        let pod_uid = match (pod, there) {
+            (Some(pod), _) => pod.uid(),
+            // Its next pod finds its orders already.
+            (None, Some(there)) => there.spec.pod_uid.clone(),
+            (None, None) => return None,
+        };
+        let now = there.and_then(|unit| unit.spec.assignment.as_ref());
+        let planned = self.plan.assignments.get(name).and_then(|next| serde_json::to_value(next).ok());
+        Some(unit(&UnitObject {
+            namespace: &self.key.namespace,
+            name,
+            coordinator: self.coordinator,
+            worker,
+            pod_uid,
+            // A unit that the plan tells nothing keeps what it was told.
+            assignment: planned.or_else(|| now.cloned()),
+        }))
+    }
+
+    /// Takes away the pods of units that are made anew. Their StatefulSet brings them back as they are to be.
+    fn pods(&self) -> Vec<Write<'a>> {
+        let context = self.context;
+        let pods = self.plan.replace.iter().filter_map(|name| {
+            let pod = context.caches.pods.get(&self.key.sibling(pod_name(name)))?;
+            Some((name, pod))
+        });
+        pods.filter(|(_, pod)| pod.metadata.deletion_timestamp.is_none())
+            .map(|(name, pod)| {
+                let (key, uid) = (Key::of(pod.as_ref()), pod.uid());
+                let delete = async move { context.writer.delete::<Pod>(&key, uid).await.map(|()| None) };
+                self.write_of(name.application(), delete)
+            })
+            .collect()
+    }
+
+    async fn write_status(&self, status: &muster_api::CoordinatorStatus) -> Result<Option<Pending>, WriteError> {
+        let now = self.coordinator.status.as_ref().map(|now| now.conditions.as_slice()).unwrap_or_default();
+        let events = report::events(now, &status.conditions);
+        let version = self.coordinator.resource_version();
+        let written: Coordinator = self.context.writer.put_status(self.key, version, status).await?;
+        let reference = self.coordinator.object_ref(&());
+        for event in events {
+            // Events are for people; a failed one must not keep the deployment from its work.
+            if let Err(error) = self.context.recorder.publish(&event, &reference).await {
+                tracing::debug!(coordinator = %self.key, %error, "event not recorded");
+            }
+        }
+        Ok(Some(seen_coordinator(&written)))
+    }
+
+    /// The worker's status, if it says anything new.
+    fn worker_status(&self, name: &AppName, worker: &Worker) -> Option<muster_api::WorkerStatus> {
+        let (units, planned) = (&self.observed.workers.get(name)?.units, self.plan.workers.get(name)?);
+        let next = report::worker_status(name, worker, units, planned);
+        (worker.status.as_ref() != Some(&next)).then_some(next)
+    }
+
+    fn write_worker_status(
+        &self,
+        worker: &Worker,
+        status: muster_api::WorkerStatus,
+    ) -> impl Future<Output = Result<Option<Pending>, WriteError>> + Send + use<'a> {
+        let (context, key) = (self.context, Key::of(worker));
+        async move {
+            let written: Worker = context.writer.put_status(&key, None, &status).await?;
+            Ok(Some(seen_worker(&written)))
+        }
+    }
+
+    /// Lets go of workers, and of the coordinator itself, that are to go and have no unit left.
+    fn finalizers(&self) -> Vec<Write<'a>> {
+        let context = self.context;
+        let mut writes = Vec::new();
+        for (name, worker) in self.workers {
+            let leaves = worker.metadata.deletion_timestamp.is_some();
+            if leaves && self.plan.is_gone(name, self.name) {
+                let (key, meta) = (Key::of(worker.as_ref()), worker.metadata.clone());
+                let remove = async move { context.writer.remove_finalizer::<Worker>(&key, &meta).await.map(|()| None) };
+                writes.push(self.write_of(name, remove));
+            }
+        }
+        if self.observed.removing && self.plan.is_gone(self.name, self.name) {
+            let (key, meta) = (self.key.clone(), self.coordinator.metadata.clone());
+            let remove = async move { context.writer.remove_finalizer::<Coordinator>(&key, &meta).await.map(|()| None) };
+            writes.push(self.write_of(self.name, remove));
+        }
+        writes
+    }
+}
+
+/// A StatefulSet's claims cannot change (`apps/v1`): leaves them as they are. Says whether that is something else than was asked.
+fn keep_claims(wanted: &mut StatefulSet, there: &StatefulSet) -> bool {
+    let (Some(wanted), Some(there)) = (&mut wanted.spec, &there.spec) else { return false };
+    let asked = |spec: &k8s_openapi::api::apps::v1::StatefulSetSpec| {
+        let claims = spec.volume_claim_templates.iter().flatten();
+        claims
+            .map(|claim| {
+                let spec = claim.spec.as_ref();
+                let size = spec.and_then(|s| s.resources.as_ref()?.requests.clone());
+                (claim.metadata.name.clone(), size, spec.and_then(|s| s.storage_class_name.clone()))
+            })
+            .collect::<Vec<_>>()
+    };
+    let (now, next) = (asked(there), asked(wanted));
+    let differs = now.len() != next.len()
+        || now.iter().zip(&next).any(|(now, next)| {
+            // A class that was left open was filled in by the server.
+            now.0 != next.0 || now.1 != next.1 || (next.2.is_some() && now.2 != next.2)
+        });
+    if differs {
+        let mut claims = there.volume_claim_templates.clone();
+        for claim in claims.iter_mut().flatten() {
+            claim.status = None;
+        }
+        wanted.volume_claim_templates = claims;
+    }
+    differs
+}

@@ -1,0 +1,147 @@
+//! One look at a coordinator: gather, plan, build, apply, report.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::Resource as _;
+use kube::runtime::controller::Action;
+use muster_api::{Coordinator, Worker};
+use muster_manifests::names::FINALIZER;
+use muster_model::AppName;
+use muster_planner::{ObjectStore, Probe, plan};
+use serde_json::json;
+use tokio::time::Instant;
+
+use crate::apply::Application;
+use crate::caches::Guarded;
+use crate::context::{Context, Memory, locked};
+use crate::gather::{Gathered, Remembered, attached_workers, gather};
+use crate::key::Key;
+use crate::write::{WriteError, seen_coordinator, seen_worker};
+
+/// How soon an object is looked at again that changed under our hands, if nothing wakes it before.
+const AT_ONCE: Duration = Duration::from_millis(50);
+/// How soon a write that its watch did not bring back is looked for again.
+const AFTER_WRITE: Duration = Duration::from_secs(1);
+/// How soon a write that the API server refused is tried again.
+const AFTER_REFUSAL: Duration = Duration::from_secs(30);
+
+/// Looks at a coordinator.
+pub(crate) async fn reconcile(object: Arc<Guarded<Coordinator>>, context: Arc<Context>) -> Result<Action, WriteError> {
+    let started = Instant::now();
+    let key = Key::of(object.as_ref());
+    let mut memory = context.recall(&key);
+    let result = look(&key, &object, &context, &mut memory).await;
+    context.remember(&key, memory);
+    context.metrics.reconciled("Coordinator", result.is_ok(), started.elapsed());
+    match result {
+        Ok(action) => {
+            context.failures.succeeded(&key);
+            Ok(action)
+        }
+        // Somebody else wrote first. That is no failure: what is there now is looked at next.
+        Err(WriteError::Conflict { .. }) => Ok(Action::requeue(AT_ONCE)),
+        Err(error) => Err(error),
+    }
+}
+
+async fn look(
+    key: &Key,
+    object: &Guarded<Coordinator>,
+    context: &Context,
+    memory: &mut Memory,
+) -> Result<Action, WriteError> {
+    // To decide on what was there before the last write would undo it. The watch that brings the write wakes us.
+    memory.pending.retain(|is_seen| !is_seen(&context.caches));
+    if !memory.pending.is_empty() {
+        return Ok(Action::requeue(AFTER_WRITE));
+    }
+    let name = AppName::new(key.name.clone()).map_err(|error| error.to_string());
+    let (coordinator, name) = match (&object.0, name) {
+        (Ok(coordinator), Ok(name)) => (coordinator, name),
+        (Err(error), _) => return unusable(key, object, context, &error.to_string()).await,
+        (_, Err(error)) => return unusable(key, object, context, &error).await,
+    };
+    if hold_on(key, coordinator, context, memory).await? {
+        return Ok(Action::requeue(AFTER_WRITE));
+    }
+
+    let remembered =
+        Remembered { carry: memory.carry.as_ref(), obstacles: memory.obstacles.values().cloned().collect() };
+    let gathered = gather(key, &name, coordinator, &context.caches, &locked(&context.probed), remembered);
+    let Gathered { observed, workers, store } = &gathered;
+    if let Some(store) = store {
+        context.probe(store, None);
+    }
+    let unknown_store = matches!(&observed.object_store, ObjectStore::Related { probe: Probe::Pending, .. });
+    let planned_before = coordinator.status.as_ref().is_some_and(|status| status.carry_over.is_some());
+    if unknown_store && planned_before && !observed.removing {
+        // What was decided holds until the store has answered, which wakes us.
+        return Ok(Action::await_change());
+    }
+
+    let now = Timestamp::now();
+    let plan = plan(observed, now);
+    if let (Some(store), Some(due)) = (store, plan.wake_at) {
+        context.probe(store, Some(due));
+    }
+    memory.carry = Some(plan.carry.clone());
+    let application = Application { key, name: &name, coordinator, observed, workers, plan: &plan, context };
+    let applied = application.apply(memory).await;
+    memory.pending = applied.pending;
+    if let Some(error) = applied.failed {
+        return Err(error);
+    }
+
+    let refused = (!applied.obstacles.is_empty()).then_some(AFTER_REFUSAL);
+    let news = (applied.obstacles != memory.obstacles).then_some(AT_ONCE);
+    memory.obstacles = applied.obstacles;
+    // A probe that is due was just started, and its answer wakes us.
+    let due = plan.wake_at.filter(|at| *at > now).map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
+    let next = [refused, news, due, applied.again].into_iter().flatten().min();
+    Ok(next.map_or_else(Action::await_change, Action::requeue))
+}
+
+/// Sees to it that neither the coordinator nor its workers vanish before their units have stopped. Says whether something had to
+/// be written for it.
+async fn hold_on(
+    key: &Key,
+    coordinator: &Coordinator,
+    context: &Context,
+    memory: &mut Memory,
+) -> Result<bool, WriteError> {
+    let lacks = |meta: &kube::core::ObjectMeta| {
+        let finalizers = meta.finalizers.iter().flatten();
+        meta.deletion_timestamp.is_none() && !finalizers.into_iter().any(|f| f == FINALIZER)
+    };
+    if coordinator.metadata.deletion_timestamp.is_some() {
+        return Ok(false);
+    }
+    if lacks(&coordinator.metadata) {
+        let written = context.writer.add_finalizer::<Coordinator>(key, &coordinator.metadata).await?;
+        memory.pending.push(seen_coordinator(&written));
+    }
+    for worker in attached_workers(key, &context.caches).values().filter(|worker| lacks(&worker.metadata)) {
+        let written = context.writer.add_finalizer::<Worker>(&Key::of(worker.as_ref()), &worker.metadata).await?;
+        memory.pending.push(seen_worker(&written));
+    }
+    Ok(!memory.pending.is_empty())
+}
+
+/// What cannot be read, or not be named like an application, gets a status that says so, and is not kept from going.
+async fn unusable(
+    key: &Key,
+    object: &Guarded<Coordinator>,
+    context: &Context,
+    why: &str,
+) -> Result<Action, WriteError> {
+    if object.meta().deletion_timestamp.is_some() {
+        context.writer.remove_finalizer::<Coordinator>(key, object.meta()).await?;
+        return Ok(Action::await_change());
+    }
+    tracing::warn!(coordinator = %key, why, "coordinator cannot be used");
+    let status = json!({ "status": "error", "message": format!("this coordinator cannot be used: {why}") });
+    context.writer.put_status::<Coordinator>(key, None, &status).await?;
+    Ok(Action::await_change())
+}

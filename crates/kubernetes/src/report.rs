@@ -1,0 +1,145 @@
+//! What the statuses of coordinators and workers say, and which changes of them are events.
+
+use std::collections::BTreeMap;
+
+use kube::runtime::events::{Event, EventType};
+use muster_api::{
+    Condition, ConditionStatus, ConditionType, Coordinator, CoordinatorStatus, Endpoints, UnitStatusMessage, Worker,
+    WorkerStatus,
+};
+use muster_manifests::names::unit_selector;
+use muster_model::{AppName, HTTP_PORT, Reason, Status, WorkloadStatus};
+use muster_planner::{CarryOver, Observed, ObservedUnit, Plan, PlannedApplication};
+use serde_json::{Map, Value};
+
+/// A coordinator's status after a plan.
+pub(crate) fn coordinator_status(
+    namespace: &str,
+    coordinator: &Coordinator,
+    observed: &Observed,
+    plan: &Plan,
+) -> CoordinatorStatus {
+    let scheme = if observed.spec.tls.is_some() { "https" } else { "http" };
+    CoordinatorStatus {
+        status: plan.status.status.to_string(),
+        message: plan.status.message.clone(),
+        observed_generation: coordinator.metadata.generation,
+        conditions: plan.conditions.clone(),
+        coverage: plan.coverage.units.iter().map(|(role, units)| (role.to_string(), *units)).collect(),
+        revision: plan.revision.as_ref().map(ToString::to_string),
+        rollout: Some(plan.rollout.clone()),
+        endpoints: Some(Endpoints { gateway: format!("{scheme}://{}.{namespace}.svc:{HTTP_PORT}", observed.name) }),
+        units: count(observed.balancers.len()),
+        selector: Some(unit_selector(&observed.name)),
+        unit_statuses: unit_statuses(&plan.balancers),
+        carry_over: Some(kept(&plan.carry)),
+    }
+}
+
+/// What of a carry-over the status keeps: all but the texts, which the cluster Secret has.
+fn kept(carry: &CarryOver) -> Map<String, Value> {
+    let without_texts = CarryOver { documents: BTreeMap::new(), ..carry.clone() };
+    match serde_json::to_value(without_texts) {
+        Ok(Value::Object(mut map)) => {
+            map.remove("documents");
+            map
+        }
+        _ => Map::new(),
+    }
+}
+
+/// A worker's status after a plan of its coordinator.
+pub(crate) fn worker_status(
+    name: &AppName,
+    worker: &Worker,
+    units: &BTreeMap<u32, ObservedUnit>,
+    planned: &PlannedApplication,
+) -> WorkerStatus {
+    let ready = units.values().filter(|unit| unit.is_ready()).count();
+    WorkerStatus { unit_statuses: unit_statuses(planned), ..worker_says(name, worker, &planned.status, units.len(), ready) }
+}
+
+/// The status of a worker that no coordinator decides about.
+pub(crate) fn lone_worker_status(name: &AppName, worker: &Worker, units: usize, said: &Status) -> WorkerStatus {
+    worker_says(name, worker, said, units, 0)
+}
+
+fn worker_says(name: &AppName, worker: &Worker, said: &Status, units: usize, ready: usize) -> WorkerStatus {
+    let available = said.status == WorkloadStatus::Active;
+    let roles: Vec<&str> = worker.spec.roles.iter().filter(|(_, on)| **on).map(|(role, _)| role.as_str()).collect();
+    WorkerStatus {
+        status: said.status.to_string(),
+        message: said.message.clone(),
+        observed_generation: worker.metadata.generation,
+        conditions: vec![Condition {
+            kind: ConditionType::Available,
+            status: if available { ConditionStatus::True } else { ConditionStatus::False },
+            reason: if available { Reason::AsExpected } else { Reason::Starting }.as_str().to_owned(),
+            message: said.message.clone(),
+        }],
+        roles: roles.join(","),
+        units: count(units),
+        ready: count(ready),
+        selector: Some(unit_selector(name)),
+        unit_statuses: BTreeMap::new(),
+    }
+}
+
+/// The units that are not simply ready.
+fn unit_statuses(planned: &PlannedApplication) -> BTreeMap<String, UnitStatusMessage> {
+    let said = planned.unit_statuses.iter().filter(|(_, said)| said.status != WorkloadStatus::Active);
+    said.map(|(number, said)| {
+        let message = UnitStatusMessage { status: said.status.to_string(), message: said.message.clone() };
+        (number.to_string(), message)
+    })
+    .collect()
+}
+
+fn count(units: usize) -> u32 {
+    u32::try_from(units).unwrap_or(u32::MAX)
+}
+
+/// Whether a status says something that should not wait: another word than before, or something to remember.
+pub(crate) fn is_urgent(now: Option<&CoordinatorStatus>, next: &CoordinatorStatus) -> bool {
+    now.is_none_or(|now| {
+        now.status != next.status
+            || now.carry_over != next.carry_over
+            || now.observed_generation != next.observed_generation
+            || answers(&now.conditions) != answers(&next.conditions)
+    })
+}
+
+fn answers(conditions: &[Condition]) -> Vec<(ConditionType, ConditionStatus, &str)> {
+    conditions.iter().map(|c| (c.kind, c.status, c.reason.as_str())).collect()
+}
+
+/// What of the change from one set of conditions to the next is an event: every condition that turned bad, and the end of the last
+/// one that was.
+pub(crate) fn events(now: &[Condition], next: &[Condition]) -> Vec<Event> {
+    let bad = |condition: &Condition| match condition.kind {
+        ConditionType::Degraded => condition.status == ConditionStatus::True,
+        _ => condition.status == ConditionStatus::False,
+    };
+    let said = |condition: &Condition| now.iter().any(|c| c.kind == condition.kind && c.reason == condition.reason && bad(c));
+    let mut events: Vec<Event> = next
+        .iter()
+        .filter(|condition| bad(condition) && !said(condition))
+        .map(|condition| event(EventType::Warning, &condition.reason, format!("{:?}", condition.kind), &condition.message))
+        .collect();
+    let all_good = |conditions: &[Condition]| !conditions.is_empty() && !conditions.iter().any(bad);
+    if all_good(next) && !all_good(now) {
+        events.push(event(EventType::Normal, Reason::AsExpected.as_str(), "Available".to_owned(), "active"));
+    }
+    events
+}
+
+/// An event's note has at most 1 kB (`events.k8s.io/v1`).
+const MAX_NOTE: usize = 1000;
+
+fn event(type_: EventType, reason: &str, action: String, message: &str) -> Event {
+    let note: String = message.chars().scan(0, |length, c| {
+        *length += c.len_utf8();
+        (*length <= MAX_NOTE).then_some(c)
+    }).collect();
+    Event { type_, reason: reason.to_owned(), note: (!note.is_empty()).then_some(note), action, secondary: None }
+}
