@@ -9,7 +9,7 @@
 //! - [`workload`] knows how each kind of workload is started: a product, nginx, or a fixed command.
 //! - [`channel`] carries assignments and reports between agent and coordinator.
 //! - `state` keeps on disk what must outlive the agent.
-//! - `health` answers `/live`, `/ready` and `/metrics`.
+//! - `health` is what the pages `/live`, `/ready` and `/metrics` say.
 //!
 //! Not here: what the workloads' configs and arguments are (`muster-products`, `muster-nginx`) and who is to run what
 //! (`muster-planner`). Start reading at [`machine::Machine`], then [`run()`].
@@ -17,11 +17,13 @@
 pub mod channel;
 mod driver;
 mod health;
+mod install;
 pub mod machine;
 mod run;
 mod settings;
 mod state;
 pub mod workload;
 
+pub use install::{InstallError, install};
 pub use run::{RunError, run};
 pub use settings::{Arguments as UnitArguments, Settings};

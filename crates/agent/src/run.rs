@@ -8,18 +8,23 @@ use std::time::Duration;
 
 use muster_model::AGENT_PORT;
 use muster_relation::{Assignment, ClusterData, Report, ToAgent};
+use muster_telemetry::admin;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::channel::{Ends, socket};
+use crate::Settings;
+use crate::channel::{Ends, kubernetes, socket};
 use crate::driver::files::FileError;
 use crate::driver::sink::Sink;
 use crate::driver::{Driver, children, files};
+use crate::health::AgentHealth;
 use crate::machine::{Action, Event, Machine, Order};
 use crate::state::{LockError, State};
 use crate::workload::Workload;
-use crate::{Settings, health};
+
+/// How long the last report may take.
+const LAST_REPORT: Duration = Duration::from_secs(1);
 
 /// Why an agent cannot work at all. Everything else it reports and lives with.
 #[derive(Debug, thiserror::Error)]
@@ -64,8 +69,6 @@ async fn supervise(settings: Settings, workload: Arc<dyn Workload>) -> Result<()
     let mut terminate = signal(SignalKind::terminate()).map_err(RunError::SetUp)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::SetUp)?;
     let mut child_ended = signal(SignalKind::child()).map_err(RunError::SetUp)?;
-    let socket = |error| RunError::Socket(settings.directory.clone(), error);
-    let listener = socket::listen(&settings.directory, socket::NAME).map_err(socket)?;
     let sink = Sink::start(settings.log.clone()).map_err(RunError::SetUp)?;
 
     let settings = Arc::new(settings);
@@ -75,9 +78,18 @@ async fn supervise(settings: Settings, workload: Arc<dyn Workload>) -> Result<()
     let mut agent = Agent::new(settings, workload, state, driver);
     let (update_sender, mut updates) = mpsc::channel(8);
     let ends = Ends { updates: update_sender, reports: agent.reports.subscribe() };
-    tokio::spawn(socket::serve(listener, ends));
+    let channel = match agent.settings.place.clone() {
+        Some(place) => kubernetes::start(place, &agent.settings.unit, agent.settings.instance.clone(), ends),
+        None => {
+            let directory = &agent.settings.directory;
+            let listener = socket::listen(directory, socket::NAME);
+            let listener = listener.map_err(|error| RunError::Socket(directory.clone(), error))?;
+            tokio::spawn(socket::serve(listener, ends))
+        }
+    };
     let health_address = SocketAddr::new(agent.settings.address, AGENT_PORT);
-    tokio::spawn(health::serve(health_address, agent.reports.subscribe(), health_problem));
+    let health = AgentHealth { reports: agent.reports.subscribe(), problem: health_problem };
+    tokio::spawn(admin::serve(health_address, health));
 
     agent.resume();
     while !agent.exit {
@@ -97,7 +109,13 @@ async fn supervise(settings: Settings, workload: Arc<dyn Workload>) -> Result<()
         }
     }
     tracing::info!("agent ended");
-    agent.driver.finish();
+    let Agent { driver, reports, settings, .. } = agent;
+    driver.finish();
+    // What is true at the end is worth a moment.
+    drop(reports);
+    if settings.place.is_some() {
+        let _ = timeout(LAST_REPORT, channel).await;
+    }
     Ok(())
 }
 

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use muster_model::UnitName;
 
+use crate::channel::kubernetes::Place;
+
 /// [`Settings`] as a command line or the environment gives them, the same for every agent.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
@@ -27,6 +29,13 @@ pub struct Arguments {
     /// Configs with secrets, best backed by memory [default: DIRECTORY/run].
     #[arg(long, env = "MUSTER_RUN")]
     run: Option<PathBuf>,
+    /// The Secret of the cluster relation: the coordinator is reached through the Kubernetes API [default: through a socket in
+    /// DIRECTORY].
+    #[arg(long, env = "MUSTER_RELATION_SECRET", requires = "namespace")]
+    relation_secret: Option<String>,
+    /// The namespace of that Secret and of the unit.
+    #[arg(long, env = "MUSTER_NAMESPACE")]
+    namespace: Option<String>,
     /// Where the workload's output goes, at most 20 MiB in all [default: standard output].
     #[arg(long, env = "MUSTER_LOG")]
     log: Option<PathBuf>,
@@ -34,11 +43,13 @@ pub struct Arguments {
 
 impl From<Arguments> for Settings {
     fn from(arguments: Arguments) -> Self {
-        let Arguments { unit, instance, address, directory, data, run, log } = arguments;
+        let Arguments { unit, instance, address, directory, data, run, relation_secret, namespace, log } =
+            arguments;
         let settings = Self::new(unit, instance, address, &directory);
         Self {
             data_directory: data.unwrap_or(settings.data_directory),
             run_directory: run.unwrap_or(settings.run_directory),
+            place: relation_secret.zip(namespace).map(|(secret, namespace)| Place { namespace, secret }),
             log,
             ..settings
         }
@@ -60,6 +71,8 @@ pub struct Settings {
     pub run_directory: PathBuf,
     /// The workload's data. Made with mode 0700.
     pub data_directory: PathBuf,
+    /// Where the coordinator is on Kubernetes. Absent on one machine.
+    pub place: Option<Place>,
     /// Where the workload's output goes; standard output if absent.
     pub log: Option<PathBuf>,
 }
@@ -75,6 +88,7 @@ impl Settings {
             directory: directory.to_owned(),
             run_directory: directory.join("run"),
             data_directory: directory.join("data"),
+            place: None,
             log: None,
         }
     }

@@ -1,6 +1,8 @@
-//! `coordinator`: so far the agent around nginx, one per load balancer unit. See `muster-agent`.
+//! `coordinator`: the operator (see `muster-kubernetes`), and the agent around nginx, one per load balancer unit (see
+//! `muster-agent`).
 
 mod args;
+mod operate;
 
 use clap::Parser;
 use muster_agent::workload::Proxy;
@@ -10,7 +12,10 @@ use crate::args::{Arguments, Command};
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     muster_telemetry::init(arguments.log_format);
-    let Command::Proxy { unit, binary } = arguments.command;
-    muster_agent::run(unit.into(), Proxy::new(binary))?;
+    match arguments.command {
+        Command::Operate(operate) => operate::run(operate)?,
+        Command::Proxy { unit, binary } => muster_agent::run(unit.into(), Proxy::new(binary))?,
+        Command::Install { path } => muster_agent::install(&path)?,
+    }
     Ok(())
 }

@@ -60,11 +60,8 @@ pub(crate) struct Applied {
     pub(crate) again: Option<Duration>,
 }
 
-/// A write with the application that it is for.
-struct Write<'a> {
-    application: AppName,
-    write: BoxFuture<'a, Result<Option<Pending>, WriteError>>,
-}
+/// A write, with the application that it is for.
+type Write<'a> = BoxFuture<'a, (AppName, Result<Option<Pending>, WriteError>)>;
 
 impl Applied {
     fn note(&mut self, application: &AppName, result: Result<Option<Pending>, WriteError>) {
@@ -88,10 +85,8 @@ impl Applied {
         }
     }
 
-    async fn all<'a>(&mut self, writes: Vec<Write<'a>>) {
-        let mut running = stream::iter(writes)
-            .map(|Write { application, write }| write.map(move |result| (application, result)))
-            .buffer_unordered(AT_ONCE);
+    async fn all(&mut self, writes: Vec<Write<'_>>) {
+        let mut running = stream::iter(writes).buffer_unordered(AT_ONCE);
         while let Some((application, result)) = running.next().await {
             self.note(&application, result);
         }
@@ -125,7 +120,8 @@ impl<'a> Application<'a> {
             return applied;
         }
 
-        let status = report::coordinator_status(&self.key.namespace, self.coordinator, self.observed, self.plan);
+        let status =
+            report::coordinator_status(&self.key.namespace, self.coordinator, self.observed, self.plan);
         let now = self.coordinator.status.as_ref();
         let remembers = now.and_then(|now| now.carry_over.as_ref()) != status.carry_over.as_ref();
         let mut reported = now == Some(&status);
@@ -141,7 +137,7 @@ impl<'a> Application<'a> {
 
         applied.all(first).await;
         rest.extend(prune);
-        rest.extend(self.units());
+        rest.extend(self.units(&deployment));
         rest.extend(self.pods());
         let quiet = memory.reported.map_or(STATUS_INTERVAL, |at| at.elapsed());
         let may_report = quiet >= STATUS_INTERVAL;
@@ -180,7 +176,8 @@ impl<'a> Application<'a> {
         application: &AppName,
         write: impl Future<Output = Result<Option<Pending>, WriteError>> + Send + 'a,
     ) -> Write<'a> {
-        Write { application: application.clone(), write: write.boxed() }
+        let application = application.clone();
+        async move { (application, write.await) }.boxed()
     }
 }
 
@@ -236,14 +233,20 @@ impl<'a> Application<'a> {
 
     /// Objects that an earlier plan asked for and this one does not. Only of kinds that come and go with what users ask for.
     fn unwanted(&self, wanted: &[Object]) -> Vec<Write<'a>> {
-        let budgets: Vec<&str> = wanted.iter().filter_map(|o| match o {
-            Object::PodDisruptionBudget(budget) => budget.metadata.name.as_deref(),
-            _ => None,
-        }).collect();
-        let policies: Vec<&str> = wanted.iter().filter_map(|o| match o {
-            Object::NetworkPolicy(policy) => policy.metadata.name.as_deref(),
-            _ => None,
-        }).collect();
+        let budgets: Vec<&str> = wanted
+            .iter()
+            .filter_map(|o| match o {
+                Object::PodDisruptionBudget(budget) => budget.metadata.name.as_deref(),
+                _ => None,
+            })
+            .collect();
+        let policies: Vec<&str> = wanted
+            .iter()
+            .filter_map(|o| match o {
+                Object::NetworkPolicy(policy) => policy.metadata.name.as_deref(),
+                _ => None,
+            })
+            .collect();
         let caches = &self.context.caches;
         let mut writes = self.deletes::<PodDisruptionBudget>(&caches.budgets, &budgets);
         writes.extend(self.deletes::<NetworkPolicy>(&caches.network_policies, &policies));
@@ -255,7 +258,9 @@ impl<'a> Application<'a> {
         let uid = self.coordinator.metadata.uid.as_deref();
         let ours = |object: &K| object.owner_references().iter().any(|owner| Some(owner.uid.as_str()) == uid);
         let unwanted = cache.of(self.key).into_iter().filter(|object| {
-            ours(object) && object.meta().deletion_timestamp.is_none() && !wanted.contains(&object.name_any().as_str())
+            ours(object)
+                && object.meta().deletion_timestamp.is_none()
+                && !wanted.contains(&object.name_any().as_str())
         });
         unwanted
             .map(|object| {
@@ -267,14 +272,15 @@ impl<'a> Application<'a> {
 
     /// Every application with what is planned for it and its object, which owns its Units.
     fn applications(&self) -> impl Iterator<Item = (&AppName, &PlannedApplication, Option<&Worker>)> {
-        let workers = self.workers.iter().filter_map(|(name, worker)| {
-            Some((name, self.plan.workers.get(name)?, Some(worker.as_ref())))
-        });
+        let workers = self
+            .workers
+            .iter()
+            .filter_map(|(name, worker)| Some((name, self.plan.workers.get(name)?, Some(worker.as_ref()))));
         std::iter::once((self.name, &self.plan.balancers, None)).chain(workers)
     }
 
     /// A Unit for every pod that is to be one, with what it is to run; and none without.
-    fn units(&self) -> Vec<Write<'a>> {
+    fn units(&self, deployment: &Deployment<'_>) -> Vec<Write<'a>> {
         let context = self.context;
         let caches = &*context.caches;
         let there = caches.units.of(self.key);
@@ -282,7 +288,7 @@ impl<'a> Application<'a> {
         for (name, planned, worker) in self.applications() {
             for number in &planned.units {
                 let unit_name = name.unit(*number);
-                if let Some(wanted) = self.wanted_unit(&unit_name, worker) {
+                if let Some(wanted) = self.wanted_unit(deployment, &unit_name, worker) {
                     let mode = if self.observed.removing { Mode::UpdateOnly } else { Mode::Guarded };
                     let write = context.writer.put_unit(caches, wanted, mode);
                     writes.push(self.write_of(name, write));
@@ -290,7 +296,9 @@ impl<'a> Application<'a> {
             }
             let unwanted = there.iter().filter(|unit| {
                 let belongs = unit.labels().get(APPLICATION_LABEL).is_some_and(|app| app == name.as_str());
-                belongs && unit_number(name, &unit.name_any()).is_none_or(|number| !planned.units.contains(&number))
+                belongs
+                    && unit_number(name, &unit.name_any())
+                        .is_none_or(|number| !planned.units.contains(&number))
             });
             for unit in unwanted.filter(|unit| unit.meta().deletion_timestamp.is_none()) {
                 let (key, uid) = (Key::of(unit.as_ref()), unit.uid());
@@ -302,7 +310,12 @@ impl<'a> Application<'a> {
     }
 
     /// The Unit as it is to be, or nothing while there is no pod that it could be of.
-    fn wanted_unit(&self, name: &UnitName, worker: Option<&Worker>) -> Option<Unit> {
+    fn wanted_unit(
+        &self,
+        deployment: &Deployment<'_>,
+        name: &UnitName,
+        worker: Option<&Worker>,
+    ) -> Option<Unit> {
         let caches = &self.context.caches;
         let key = self.key.sibling(pod_name(name));
         let there = caches.units.get(&key);
@@ -317,15 +330,17 @@ impl<'a> Application<'a> {
         };
         let now = there.and_then(|unit| unit.spec.assignment.as_ref());
         let planned = self.plan.assignments.get(name).and_then(|next| serde_json::to_value(next).ok());
-        Some(unit(&UnitObject {
-            namespace: &self.key.namespace,
-            name,
-            coordinator: self.coordinator,
-            worker,
-            pod_uid,
-            // A unit that the plan tells nothing keeps what it was told.
-            assignment: planned.or_else(|| now.cloned()),
-        }))
+        Some(unit(
+            deployment,
+            self.name,
+            UnitObject {
+                name,
+                worker,
+                pod_uid,
+                // A unit that the plan tells nothing keeps what it was told.
+                assignment: planned.or_else(|| now.cloned()),
+            },
+        ))
     }
 
     /// Takes away the pods of units that are made anew. Their StatefulSet brings them back as they are to be.
@@ -344,7 +359,10 @@ impl<'a> Application<'a> {
             .collect()
     }
 
-    async fn write_status(&self, status: &muster_api::CoordinatorStatus) -> Result<Option<Pending>, WriteError> {
+    async fn write_status(
+        &self,
+        status: &muster_api::CoordinatorStatus,
+    ) -> Result<Option<Pending>, WriteError> {
         let now = self.coordinator.status.as_ref().map(|now| now.conditions.as_slice()).unwrap_or_default();
         let events = report::events(now, &status.conditions);
         let version = self.coordinator.resource_version();
@@ -386,13 +404,17 @@ impl<'a> Application<'a> {
             let leaves = worker.metadata.deletion_timestamp.is_some();
             if leaves && self.plan.is_gone(name, self.name) {
                 let (key, meta) = (Key::of(worker.as_ref()), worker.metadata.clone());
-                let remove = async move { context.writer.remove_finalizer::<Worker>(&key, &meta).await.map(|()| None) };
+                let remove = async move {
+                    context.writer.remove_finalizer::<Worker>(&key, &meta).await.map(|()| None)
+                };
                 writes.push(self.write_of(name, remove));
             }
         }
         if self.observed.removing && self.plan.is_gone(self.name, self.name) {
             let (key, meta) = (self.key.clone(), self.coordinator.metadata.clone());
-            let remove = async move { context.writer.remove_finalizer::<Coordinator>(&key, &meta).await.map(|()| None) };
+            let remove = async move {
+                context.writer.remove_finalizer::<Coordinator>(&key, &meta).await.map(|()| None)
+            };
             writes.push(self.write_of(self.name, remove));
         }
         writes

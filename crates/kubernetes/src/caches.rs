@@ -140,8 +140,7 @@ pub(crate) async fn start(
         s3_secrets: Cache::new(nobody),
         tls_secrets: Cache::new(nobody),
     });
-    let mut watches =
-        Watches { client, scope, wake, metrics, caches: &caches, tasks, known: Vec::new() };
+    let mut watches = Watches { client, scope, wake, metrics, caches: &caches, tasks, known: Vec::new() };
     watches.coordinators(coordinator_writer);
     watches.workers(worker_writer);
     watches.owned(&caches.units, |_| {});
@@ -341,7 +340,9 @@ fn wake_all(caches: &Caches, wake: &Wake) {
 fn prune_pod(pod: &mut Pod) {
     pod.spec = None;
     if let Some(status) = &mut pod.status {
-        for container in status.container_statuses.iter_mut().chain(&mut status.init_container_statuses).flatten() {
+        for container in
+            status.container_statuses.iter_mut().chain(&mut status.init_container_statuses).flatten()
+        {
             container.resources = None;
             container.volume_mounts = None;
             container.allocated_resources = None;
@@ -349,4 +350,3 @@ fn prune_pod(pod: &mut Pod) {
     }
     pod.metadata.annotations = None;
 }
-

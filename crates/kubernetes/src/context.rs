@@ -89,7 +89,6 @@ impl Context {
             locked(&self.probes).start(secret, storage);
         }
     }
-
 }
 
 /// The content of a lock. What a panic left is as good as what it found: every value is whole after every statement.

@@ -28,7 +28,10 @@ const AFTER_WRITE: Duration = Duration::from_secs(1);
 const AFTER_REFUSAL: Duration = Duration::from_secs(30);
 
 /// Looks at a coordinator.
-pub(crate) async fn reconcile(object: Arc<Guarded<Coordinator>>, context: Arc<Context>) -> Result<Action, WriteError> {
+pub(crate) async fn reconcile(
+    object: Arc<Guarded<Coordinator>>,
+    context: Arc<Context>,
+) -> Result<Action, WriteError> {
     let started = Instant::now();
     let key = Key::of(object.as_ref());
     let mut memory = context.recall(&key);
@@ -98,7 +101,10 @@ async fn look(
     let news = (applied.obstacles != memory.obstacles).then_some(AT_ONCE);
     memory.obstacles = applied.obstacles;
     // A probe that is due was just started, and its answer wakes us.
-    let due = plan.wake_at.filter(|at| *at > now).map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
+    let due = plan
+        .wake_at
+        .filter(|at| *at > now)
+        .map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
     let next = [refused, news, due, applied.again].into_iter().flatten().min();
     Ok(next.map_or_else(Action::await_change, Action::requeue))
 }
@@ -123,7 +129,8 @@ async fn hold_on(
         memory.pending.push(seen_coordinator(&written));
     }
     for worker in attached_workers(key, &context.caches).values().filter(|worker| lacks(&worker.metadata)) {
-        let written = context.writer.add_finalizer::<Worker>(&Key::of(worker.as_ref()), &worker.metadata).await?;
+        let written =
+            context.writer.add_finalizer::<Worker>(&Key::of(worker.as_ref()), &worker.metadata).await?;
         memory.pending.push(seen_worker(&written));
     }
     Ok(!memory.pending.is_empty())

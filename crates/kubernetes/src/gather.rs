@@ -9,7 +9,8 @@ use kube::ResourceExt as _;
 use kube::runtime::reflector::ObjectRef;
 use muster_api::{Coordinator, Unit, Worker, secret_values};
 use muster_manifests::names::{
-    APPLICATION_LABEL, COORDINATOR_LABEL, WORKLOAD_CONTAINER, cluster_secret, gossip_address, pod_name, unit_number,
+    APPLICATION_LABEL, COORDINATOR_LABEL, WORKLOAD_CONTAINER, cluster_secret, gossip_address, pod_name,
+    unit_number,
 };
 use muster_model::{AppName, Finding, ObjectStorage, Revision, TlsMaterial};
 use muster_planner::{
@@ -65,7 +66,8 @@ pub(crate) fn gather(
 ) -> Gathered {
     let workers = attached_workers(key, caches);
     let secret = coordinator.spec.s3.as_ref().map(|s3| key.sibling(&s3.secret));
-    let parsed = secret.as_ref().and_then(|secret| Some((secret, parse_store(&*caches.s3_secrets.get(secret)?))));
+    let parsed =
+        secret.as_ref().and_then(|secret| Some((secret, parse_store(&*caches.s3_secrets.get(secret)?))));
     let store = match &parsed {
         Some((secret, Ok(storage))) => Some(((*secret).clone(), storage.clone())),
         _ => None,
@@ -73,7 +75,9 @@ pub(crate) fn gather(
     let object_store = match (&secret, parsed) {
         (None, _) => ObjectStore::NotRelated,
         (Some(secret), None) => ObjectStore::SecretMissing(secret.name.clone()),
-        (Some(secret), Some((_, Err(problem)))) => ObjectStore::Invalid { secret: secret.name.clone(), problem },
+        (Some(secret), Some((_, Err(problem)))) => {
+            ObjectStore::Invalid { secret: secret.name.clone(), problem }
+        }
         (Some(secret), Some((_, Ok(storage)))) => match owner(key, caches) {
             Some(by) => ObjectStore::Taken { bucket: storage.bucket, by },
             None => {
@@ -173,7 +177,8 @@ fn carry(
     remembered: Option<&CarryOver>,
 ) -> CarryOver {
     let kept = coordinator.status.as_ref().and_then(|status| status.carry_over.clone());
-    let mut carry: CarryOver = match kept.map(|kept| serde_json::from_value(serde_json::Value::Object(kept))) {
+    let mut carry: CarryOver = match kept.map(|kept| serde_json::from_value(serde_json::Value::Object(kept)))
+    {
         Some(Ok(carry)) => carry,
         Some(Err(error)) => {
             tracing::warn!(coordinator = %key, %error, "status.carryOver cannot be read and is made anew");
@@ -192,8 +197,12 @@ fn carry(
 }
 
 fn read_cluster(secret: &Secret) -> Option<ClusterData> {
-    let read = secret_values(secret).and_then(|entries| ClusterData::from_entries(&entries).map_err(|e| e.to_string()));
-    read.map_err(|error| tracing::warn!(secret = secret.name_any(), error, "Secret cannot be read and is made anew")).ok()
+    let read = secret_values(secret)
+        .and_then(|entries| ClusterData::from_entries(&entries).map_err(|e| e.to_string()));
+    read.map_err(|error| {
+        tracing::warn!(secret = secret.name_any(), error, "Secret cannot be read and is made anew")
+    })
+    .ok()
 }
 
 /// The object store that a Secret describes, or what is wrong with it.
@@ -262,7 +271,14 @@ fn units(coordinator: &Key, application: &AppName, caches: &Caches) -> BTreeMap<
             let key = coordinator.sibling(pod_name(&application.unit(number)));
             let pod = caches.pods.get(&key);
             let unit = caches.units.get(&key);
-            (number, observed_unit(pod.as_deref(), unit.as_ref().and_then(|u| u.0.as_ref().ok()), template.as_deref()))
+            (
+                number,
+                observed_unit(
+                    pod.as_deref(),
+                    unit.as_ref().and_then(|u| u.0.as_ref().ok()),
+                    template.as_deref(),
+                ),
+            )
         })
         .collect()
 }

@@ -13,7 +13,7 @@ use kube::api::{Api, PostParams};
 use tokio::time::{Instant, sleep, timeout};
 
 /// How long others wait for a holder that is silent. The number of client-go's leader election.
-pub const DURATION: Duration = Duration::from_secs(15);
+const DURATION: Duration = Duration::from_secs(15);
 /// After which silence of the API server the holder gives up: earlier than others may take over.
 const RENEW_DEADLINE: Duration = Duration::from_secs(10);
 /// How often the holder renews.

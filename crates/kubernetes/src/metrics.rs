@@ -43,13 +43,21 @@ impl Metrics {
     pub(crate) fn new() -> Self {
         let mut registry = Registry::with_prefix("muster_operator");
         let requests = Family::default();
-        registry.register("requests", "Requests to the API server, without watches and the lease", requests.clone());
+        registry.register(
+            "requests",
+            "Requests to the API server, without watches and the lease",
+            requests.clone(),
+        );
         let watch_failures = Family::default();
         registry.register("watch_failures", "Watches that were interrupted", watch_failures.clone());
         let reconciles = Family::default();
         registry.register("reconciles", "Looks at coordinators and workers", reconciles.clone());
         let duration = Histogram::new(SECONDS);
-        registry.register("reconcile_duration_seconds", "How long a look takes, with its writes", duration.clone());
+        registry.register(
+            "reconcile_duration_seconds",
+            "How long a look takes, with its writes",
+            duration.clone(),
+        );
         let leader = Gauge::default();
         registry.register("leader", "Whether this process holds the lease", leader.clone());
         Self { registry, requests, watch_failures, reconciles, duration, leader }

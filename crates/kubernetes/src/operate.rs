@@ -50,7 +50,9 @@ pub struct Settings {
 #[derive(Debug, thiserror::Error)]
 pub enum OperateError {
     /// The custom resources are not there.
-    #[error("the API server does not know muster.dev/v1alpha1; install the custom resources first: kubectl apply -f deploy/install.yaml")]
+    #[error(
+        "the API server does not know muster.dev/v1alpha1; install the custom resources first: kubectl apply -f deploy/install.yaml"
+    )]
     NotInstalled,
     /// The API server cannot be asked.
     #[error("failed to ask the API server for coordinators")]
@@ -90,7 +92,12 @@ impl Operator {
     ///
     /// # Errors
     /// The custom resources are not installed, or the API server refuses to show them.
-    pub async fn run(&self, client: Client, settings: Settings, shutdown: CancellationToken) -> Result<(), OperateError> {
+    pub async fn run(
+        &self,
+        client: Client,
+        settings: Settings,
+        shutdown: CancellationToken,
+    ) -> Result<(), OperateError> {
         check_installed(&client, &settings.scope).await?;
         self.ready.send_replace(true);
         let leases: Api<Lease> = Api::namespaced(client.clone(), &settings.lease_namespace);
@@ -130,7 +137,8 @@ impl Operator {
             caches = caches::start(client, &settings.scope, &wake, &self.metrics, &mut tasks) => caches,
         };
         let (probe_results, mut probed) = mpsc::unbounded_channel();
-        let reporter = Reporter { controller: "muster".to_owned(), instance: Some(settings.identity.clone()) };
+        let reporter =
+            Reporter { controller: "muster".to_owned(), instance: Some(settings.identity.clone()) };
         let context = Arc::new(Context::new(
             Arc::clone(&caches),
             Writer::new(client.clone(), Arc::clone(&self.metrics)),

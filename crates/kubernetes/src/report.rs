@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use kube::runtime::events::{Event, EventType};
 use muster_api::{
-    Condition, ConditionStatus, ConditionType, Coordinator, CoordinatorStatus, Endpoints, UnitStatusMessage, Worker,
-    WorkerStatus,
+    Condition, ConditionStatus, ConditionType, Coordinator, CoordinatorStatus, Endpoints, UnitStatusMessage,
+    Worker, WorkerStatus,
 };
 use muster_manifests::names::unit_selector;
 use muster_model::{AppName, HTTP_PORT, Reason, Status, WorkloadStatus};
@@ -28,7 +28,9 @@ pub(crate) fn coordinator_status(
         coverage: plan.coverage.units.iter().map(|(role, units)| (role.to_string(), *units)).collect(),
         revision: plan.revision.as_ref().map(ToString::to_string),
         rollout: Some(plan.rollout.clone()),
-        endpoints: Some(Endpoints { gateway: format!("{scheme}://{}.{namespace}.svc:{HTTP_PORT}", observed.name) }),
+        endpoints: Some(Endpoints {
+            gateway: format!("{scheme}://{}.{namespace}.svc:{HTTP_PORT}", observed.name),
+        }),
         units: count(observed.balancers.len()),
         selector: Some(unit_selector(&observed.name)),
         unit_statuses: unit_statuses(&plan.balancers),
@@ -38,8 +40,7 @@ pub(crate) fn coordinator_status(
 
 /// What of a carry-over the status keeps: all but the texts, which the cluster Secret has.
 fn kept(carry: &CarryOver) -> Map<String, Value> {
-    let without_texts = CarryOver { documents: BTreeMap::new(), ..carry.clone() };
-    match serde_json::to_value(without_texts) {
+    match serde_json::to_value(carry) {
         Ok(Value::Object(mut map)) => {
             map.remove("documents");
             map
@@ -56,17 +57,26 @@ pub(crate) fn worker_status(
     planned: &PlannedApplication,
 ) -> WorkerStatus {
     let ready = units.values().filter(|unit| unit.is_ready()).count();
-    WorkerStatus { unit_statuses: unit_statuses(planned), ..worker_says(name, worker, &planned.status, units.len(), ready) }
+    WorkerStatus {
+        unit_statuses: unit_statuses(planned),
+        ..worker_says(name, worker, &planned.status, units.len(), ready)
+    }
 }
 
 /// The status of a worker that no coordinator decides about.
-pub(crate) fn lone_worker_status(name: &AppName, worker: &Worker, units: usize, said: &Status) -> WorkerStatus {
+pub(crate) fn lone_worker_status(
+    name: &AppName,
+    worker: &Worker,
+    units: usize,
+    said: &Status,
+) -> WorkerStatus {
     worker_says(name, worker, said, units, 0)
 }
 
 fn worker_says(name: &AppName, worker: &Worker, said: &Status, units: usize, ready: usize) -> WorkerStatus {
     let available = said.status == WorkloadStatus::Active;
-    let roles: Vec<&str> = worker.spec.roles.iter().filter(|(_, on)| **on).map(|(role, _)| role.as_str()).collect();
+    let roles: Vec<&str> =
+        worker.spec.roles.iter().filter(|(_, on)| **on).map(|(role, _)| role.as_str()).collect();
     WorkerStatus {
         status: said.status.to_string(),
         message: said.message.clone(),
@@ -120,11 +130,15 @@ pub(crate) fn events(now: &[Condition], next: &[Condition]) -> Vec<Event> {
         ConditionType::Degraded => condition.status == ConditionStatus::True,
         _ => condition.status == ConditionStatus::False,
     };
-    let said = |condition: &Condition| now.iter().any(|c| c.kind == condition.kind && c.reason == condition.reason && bad(c));
+    let said = |condition: &Condition| {
+        now.iter().any(|c| c.kind == condition.kind && c.reason == condition.reason && bad(c))
+    };
     let mut events: Vec<Event> = next
         .iter()
         .filter(|condition| bad(condition) && !said(condition))
-        .map(|condition| event(EventType::Warning, &condition.reason, format!("{:?}", condition.kind), &condition.message))
+        .map(|condition| {
+            event(EventType::Warning, &condition.reason, format!("{:?}", condition.kind), &condition.message)
+        })
         .collect();
     let all_good = |conditions: &[Condition]| !conditions.is_empty() && !conditions.iter().any(bad);
     if all_good(next) && !all_good(now) {
@@ -137,9 +151,18 @@ pub(crate) fn events(now: &[Condition], next: &[Condition]) -> Vec<Event> {
 const MAX_NOTE: usize = 1000;
 
 fn event(type_: EventType, reason: &str, action: String, message: &str) -> Event {
-    let note: String = message.chars().scan(0, |length, c| {
-        *length += c.len_utf8();
-        (*length <= MAX_NOTE).then_some(c)
-    }).collect();
-    Event { type_, reason: reason.to_owned(), note: (!note.is_empty()).then_some(note), action, secondary: None }
+    let note: String = message
+        .chars()
+        .scan(0, |length, c| {
+            *length += c.len_utf8();
+            (*length <= MAX_NOTE).then_some(c)
+        })
+        .collect();
+    Event {
+        type_,
+        reason: reason.to_owned(),
+        note: (!note.is_empty()).then_some(note),
+        action,
+        secondary: None,
+    }
 }

@@ -18,7 +18,10 @@ use crate::report::lone_worker_status;
 use crate::write::WriteError;
 
 /// Looks at a worker.
-pub(crate) async fn reconcile(object: Arc<Guarded<Worker>>, context: Arc<Context>) -> Result<Action, WriteError> {
+pub(crate) async fn reconcile(
+    object: Arc<Guarded<Worker>>,
+    context: Arc<Context>,
+) -> Result<Action, WriteError> {
     let started = Instant::now();
     let key = Key::of(object.as_ref());
     let result = look(&key, &object, &context).await;
@@ -53,7 +56,9 @@ async fn look(key: &Key, object: &Guarded<Worker>, context: &Context) -> Result<
     let said = match coordinator_named(key, &context.caches) {
         Some(_) => Status::new(
             WorkloadStatus::Blocked,
-            format!("a coordinator is named {name} too; application names are unique in a namespace, rename one of them"),
+            format!(
+                "a coordinator is named {name} too; application names are unique in a namespace, rename one of them"
+            ),
         ),
         None => unrelated_worker(&name, coordinator),
     };

@@ -64,7 +64,9 @@ impl<K> Kind for K where
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum WriteError {
     /// The object belongs to somebody else.
-    #[error("{kind} {key} is there already and does not belong to this deployment; delete or rename it, or rename the application")]
+    #[error(
+        "{kind} {key} is there already and does not belong to this deployment; delete or rename it, or rename the application"
+    )]
     Foreign { kind: String, key: Key },
     /// The API server understood and refused.
     #[error("the API server refuses {kind} {key}: {message}")]
@@ -140,7 +142,9 @@ impl Writer {
     ) -> Result<Option<Pending>, WriteError> {
         let there = cache(caches).get(&Key::of(&wanted));
         let written = self.apply(there.as_deref(), wanted, mode).await?;
-        Ok(written.map(|written| seen(&written, move |caches, key| cache(caches).get(key).map(|o| version(o.as_ref())))))
+        Ok(written.map(|written| {
+            seen(&written, move |caches, key| cache(caches).get(key).map(|o| version(o.as_ref())))
+        }))
     }
 
     /// The same for a Unit.
@@ -153,10 +157,16 @@ impl Writer {
         let there = caches.units.get(&Key::of(&wanted));
         let there = there.as_ref().and_then(|there| there.0.as_ref().ok());
         let written = self.apply(there, wanted, mode).await?;
-        Ok(written.map(|written| seen(&written, |caches, key| caches.units.get(key).map(|o| version(o.as_ref())))))
+        Ok(written
+            .map(|written| seen(&written, |caches, key| caches.units.get(key).map(|o| version(o.as_ref())))))
     }
 
-    async fn apply<K: Kind>(&self, there: Option<&K>, mut wanted: K, mode: Mode) -> Result<Option<K>, WriteError> {
+    async fn apply<K: Kind>(
+        &self,
+        there: Option<&K>,
+        mut wanted: K,
+        mode: Mode,
+    ) -> Result<Option<K>, WriteError> {
         let key = Key::of(&wanted);
         let kind = K::kind(&()).into_owned();
         // What is no longer wanted is seen by this, also by an operator that never knew of it.
@@ -216,7 +226,8 @@ impl Writer {
         });
         let params = PatchParams::apply(MANAGER).force();
         let api = self.api::<K>(key);
-        self.ask::<K, _>(key, "apply-status", api.patch_status(&key.name, &params, &Patch::Apply(&patch))).await
+        self.ask::<K, _>(key, "apply-status", api.patch_status(&key.name, &params, &Patch::Apply(&patch)))
+            .await
     }
 
     /// Keeps an object that has not changed since it was cached from vanishing.
@@ -227,7 +238,11 @@ impl Writer {
     }
 
     /// Lets an object go that is to go.
-    pub(crate) async fn remove_finalizer<K: Kind>(&self, key: &Key, meta: &ObjectMeta) -> Result<(), WriteError> {
+    pub(crate) async fn remove_finalizer<K: Kind>(
+        &self,
+        key: &Key,
+        meta: &ObjectMeta,
+    ) -> Result<(), WriteError> {
         let mut finalizers = meta.finalizers.clone().unwrap_or_default();
         let before = finalizers.len();
         finalizers.retain(|finalizer| finalizer != FINALIZER);
@@ -240,10 +255,17 @@ impl Writer {
         }
     }
 
-    async fn put_finalizers<K: Kind>(&self, key: &Key, meta: &ObjectMeta, finalizers: &[String]) -> Result<K, WriteError> {
-        let patch = json!({ "metadata": { "finalizers": finalizers, "resourceVersion": meta.resource_version } });
+    async fn put_finalizers<K: Kind>(
+        &self,
+        key: &Key,
+        meta: &ObjectMeta,
+        finalizers: &[String],
+    ) -> Result<K, WriteError> {
+        let patch =
+            json!({ "metadata": { "finalizers": finalizers, "resourceVersion": meta.resource_version } });
         let api = self.api::<K>(key);
-        self.ask::<K, _>(key, "patch", api.patch(&key.name, &PatchParams::default(), &Patch::Merge(&patch))).await
+        self.ask::<K, _>(key, "patch", api.patch(&key.name, &PatchParams::default(), &Patch::Merge(&patch)))
+            .await
     }
 
     /// Deletes this very object. One that is gone already is no error.
@@ -271,7 +293,9 @@ impl Writer {
         match timeout(DEADLINE, request).await {
             Err(_) => Err(WriteError::Timeout { kind, key }),
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(kube::Error::Api(status))) if status.code == 409 => Err(WriteError::Conflict { kind, key }),
+            Ok(Err(kube::Error::Api(status))) if status.code == 409 => {
+                Err(WriteError::Conflict { kind, key })
+            }
             Ok(Err(kube::Error::Api(status))) if [400, 403, 413, 422].contains(&status.code) => {
                 Err(WriteError::Refused { kind, key, message: status.message.clone() })
             }
@@ -318,7 +342,10 @@ pub(crate) fn seen_worker(written: &Worker) -> Pending {
     seen(written, |caches, key| caches.workers.get(key).map(|object| version(object.as_ref())))
 }
 
-fn seen(written: &impl Resource, cached: impl Fn(&Caches, &Key) -> Option<u64> + Send + Sync + 'static) -> Pending {
+fn seen(
+    written: &impl Resource,
+    cached: impl Fn(&Caches, &Key) -> Option<u64> + Send + Sync + 'static,
+) -> Pending {
     let (key, written, at) = (Key::of(written), version(written), Instant::now());
     Box::new(move |caches| {
         // An object that was deleted right after the write never shows it.
@@ -340,12 +367,15 @@ fn to_value(object: &impl Serialize) -> Value {
 fn includes(there: &Value, wanted: &Value) -> bool {
     match (there, wanted) {
         (_, Value::Null) => true,
-        (Value::Object(there), Value::Object(wanted)) => wanted.iter().all(|(key, wanted)| match there.get(key) {
-            Some(there) => includes(there, wanted),
-            None => is_nothing(wanted),
-        }),
+        (Value::Object(there), Value::Object(wanted)) => {
+            wanted.iter().all(|(key, wanted)| match there.get(key) {
+                Some(there) => includes(there, wanted),
+                None => is_nothing(wanted),
+            })
+        }
         (Value::Array(there), Value::Array(wanted)) => {
-            there.len() == wanted.len() && there.iter().zip(wanted).all(|(there, wanted)| includes(there, wanted))
+            there.len() == wanted.len()
+                && there.iter().zip(wanted).all(|(there, wanted)| includes(there, wanted))
         }
         (there, wanted) => there == wanted,
     }
@@ -367,7 +397,8 @@ mod tests {
 
     #[test]
     fn only_what_is_asked_for_is_compared() {
-        let there = json!({"spec": {"replicas": 2, "template": {"a": [{"name": "x", "added": 1}]}}, "status": {}});
+        let there =
+            json!({"spec": {"replicas": 2, "template": {"a": [{"name": "x", "added": 1}]}}, "status": {}});
         for same in [
             json!({"spec": {"replicas": 2}}),
             json!({"spec": {"template": {"a": [{"name": "x"}]}}}),

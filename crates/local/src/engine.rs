@@ -369,7 +369,11 @@ impl Engine {
     /// When an object store is to be probed again. One whose probe is under way announces itself.
     fn next_probe(&self, observed: &[Observed]) -> Option<Timestamp> {
         let waits = |observed: &&Observed| {
-            observed.spec.s3.as_ref().is_some_and(|s3| self.probes.running().all(|app| app.as_str() != s3.secret))
+            observed
+                .spec
+                .s3
+                .as_ref()
+                .is_some_and(|s3| self.probes.running().all(|app| app.as_str() != s3.secret))
         };
         let plans = observed.iter().filter(waits).filter_map(|observed| self.plans.get(&observed.name));
         plans.filter_map(|plan| plan.wake_at).min()

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use muster_model::{AppName, ObjectStorage, Revision, TlsMaterial, UnitName};
-use muster_planner::{Claim, ObjectStore, Observed, ObservedUnit, ObservedWorker, Probe, Seeds, Tls, contested};
+use muster_planner::{
+    Claim, ObjectStore, Observed, ObservedUnit, ObservedWorker, Probe, Seeds, Tls, contested,
+};
 use muster_relation::Report;
 use muster_s3::store_revision;
 

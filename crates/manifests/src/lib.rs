@@ -1,9 +1,22 @@
-//! A plan as Kubernetes objects: pure, the same bytes for the same plan.
+//! A plan as Kubernetes objects: pure, the same objects for the same plan.
 //!
-//! [`objects`] makes everything that a coordinator and its workers own but their Units; [`names`] says what each is called.
-//! Not here: reading or writing any of it (`muster-kubernetes`).
+//! [`objects`] makes everything that a coordinator and its workers own but their Units, which [`unit`] makes one by one; [`names`]
+//! says what each is called. Not here: reading or writing any of it (`muster-kubernetes`).
 
+mod access;
+mod balancer;
+mod budgets;
+mod deployment;
+mod images;
 pub mod names;
+mod network;
 mod object;
+mod pods;
+mod secrets;
+mod services;
+mod units;
+mod worker;
 
+pub use deployment::{Deployment, objects};
 pub use object::Object;
+pub use units::{UnitObject, unit};

@@ -33,6 +33,24 @@ pub fn balancer_secret(coordinator: &AppName) -> String {
     format!("{coordinator}-balancer")
 }
 
+/// What worker units may do.
+#[must_use]
+pub fn worker_role(coordinator: &AppName) -> String {
+    format!("{coordinator}-worker")
+}
+
+/// What load balancer units may do.
+#[must_use]
+pub fn balancer_role(coordinator: &AppName) -> String {
+    format!("{coordinator}-balancer")
+}
+
+/// Selects an application's pods.
+#[must_use]
+pub fn unit_selector(application: &AppName) -> String {
+    format!("{MANAGED_BY_LABEL}={MANAGER},{APPLICATION_LABEL}={application}")
+}
+
 /// The headless Service of all worker units, ready or not.
 #[must_use]
 pub fn gossip_service(coordinator: &AppName) -> String {
@@ -70,7 +88,9 @@ mod tests {
         let app = AppName::new("mimir-read").unwrap();
         assert_eq!(pod_name(&app.unit(12)), "mimir-read-12");
         assert_eq!(unit_number(&app, "mimir-read-12"), Some(12));
-        for other in ["mimir-read", "mimir-read-", "mimir-read-x", "mimir-read-01", "mimir-read-+1", "mimir-1"] {
+        for other in
+            ["mimir-read", "mimir-read-", "mimir-read-x", "mimir-read-01", "mimir-read-+1", "mimir-1"]
+        {
             assert_eq!(unit_number(&app, other), None, "{other}");
         }
     }

@@ -176,11 +176,12 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
     let settled = balancer::all_run(observed, &before.revision);
     let alone = alone(&members, &line);
     let coming = coming(observed, &declared);
-    let rollout = rollout(&members, &coming, &line, target.as_ref(), &observed.carry, &observed.seeds, &|unit| {
-        alone.contains(unit)
-            || (settled && observed.carry.leaving_balancer.contains(unit))
-            || observed.balancers.is_empty()
-    });
+    let rollout =
+        rollout(&members, &coming, &line, target.as_ref(), &observed.carry, &observed.seeds, &|unit| {
+            alone.contains(unit)
+                || (settled && observed.carry.leaving_balancer.contains(unit))
+                || observed.balancers.is_empty()
+        });
 
     let mut out = rollout.leaving_balancer.clone();
     out.extend(rollout.replace.iter().cloned());

@@ -155,8 +155,7 @@ fn decide(
             continue;
         }
         let now = member.unit.assigned.as_ref().filter(|now| now.run == Run::Start);
-        if let (Some(now), false) = (now, member.unit.can_be_changed() || member.want == Want::StopAtOnce)
-        {
+        if let (Some(now), false) = (now, member.unit.can_be_changed() || member.want == Want::StopAtOnce) {
             result.pending = true;
             result.assignments.insert(member.name.clone(), now.clone());
             continue;

@@ -95,18 +95,21 @@ mod tests {
     use super::*;
 
     fn storage() -> ObjectStorage {
-        let pairs = [("endpoint", "https://s3"), ("bucket", "bucket"), ("access-key", "AK"), ("secret-key", "SK")];
+        let pairs =
+            [("endpoint", "https://s3"), ("bucket", "bucket"), ("access-key", "AK"), ("secret-key", "SK")];
         ObjectStorage::from_secret(&pairs.map(|(k, v)| (k.to_owned(), Secret::new(v))).into()).unwrap()
     }
 
     fn any_data() -> impl Strategy<Value = ClusterData> {
         let tls = proptest::option::of((".*", ".*", proptest::option::of(".*")));
-        (proptest::collection::vec(".*", 0..4), any::<bool>(), tls).prop_map(|(texts, stored, tls)| ClusterData {
-            product: Product::Mimir,
-            version: "2.17".parse().unwrap(),
-            documents: texts.into_iter().map(|text| (Revision::of([text.as_bytes()]), text)).collect(),
-            object_storage: stored.then(storage),
-            tls: tls.map(|(certificate, key, ca)| TlsMaterial { certificate, key: Secret::new(key), ca }),
+        (proptest::collection::vec(".*", 0..4), any::<bool>(), tls).prop_map(|(texts, stored, tls)| {
+            ClusterData {
+                product: Product::Mimir,
+                version: "2.17".parse().unwrap(),
+                documents: texts.into_iter().map(|text| (Revision::of([text.as_bytes()]), text)).collect(),
+                object_storage: stored.then(storage),
+                tls: tls.map(|(certificate, key, ca)| TlsMaterial { certificate, key: Secret::new(key), ca }),
+            }
         })
     }
 

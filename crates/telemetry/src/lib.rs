@@ -1,4 +1,7 @@
-//! Tracing set-up for the binaries: events go to standard error, filtered by `RUST_LOG`.
+//! What the binaries have in common for those who look after them: tracing set-up (events go to standard error, filtered by
+//! `RUST_LOG`) and the pages of [`admin`].
+
+pub mod admin;
 
 use std::fmt;
 use std::io;

@@ -1,7 +1,6 @@
 //! `worker`: the agent of one unit of a worker application. See `muster-agent`.
 
 mod args;
-mod install;
 
 use clap::Parser;
 use muster_agent::workload::Product;
@@ -17,7 +16,7 @@ fn main() -> anyhow::Result<()> {
             let command = args::command(argv, args::readiness(port, ready_path), kill_delay);
             muster_agent::run(unit.into(), command)?;
         }
-        Command::Install { path } => install::install(&path)?,
+        Command::Install { path } => muster_agent::install(&path)?,
     }
     Ok(())
 }

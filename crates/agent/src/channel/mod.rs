@@ -2,8 +2,9 @@
 //!
 //! A channel takes two queues and needs nothing else of the agent: it puts what the coordinator sends into
 //! [`Ends::updates`], and sends on what [`Ends::reports`] holds, at once and then at every change. On one machine this is
-//! [`socket`]; elsewhere it may be watches on API objects.
+//! [`socket`]; on Kubernetes it is [`kubernetes`].
 
+pub mod kubernetes;
 pub mod socket;
 
 use muster_relation::{Report, ToAgent};

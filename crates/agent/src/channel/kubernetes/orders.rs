@@ -1,0 +1,256 @@
+//! From the watched Secret and Unit to what the agent is told.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::pin::Pin;
+
+use futures::{Stream, StreamExt as _};
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::core::v1::Secret;
+use kube::runtime::utils::WatchStreamExt as _;
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::{Api, Resource};
+use muster_api::{Unit, secret_values};
+use muster_model::{Product, Version};
+use muster_relation::{Assignment, ClusterData, Run, ToAgent};
+use serde::de::DeserializeOwned;
+use tokio::sync::{mpsc, watch};
+
+use super::{Backoff, Seen};
+
+/// What was last seen of both, and what was made of it.
+pub(super) struct Orders {
+    name: String,
+    instance: String,
+    assignment: Option<Assignment>,
+    cluster: Option<ClusterData>,
+    told: Option<ToAgent>,
+    updates: mpsc::Sender<ToAgent>,
+    seen: watch::Sender<Seen>,
+}
+
+impl Orders {
+    pub(super) fn new(
+        name: String,
+        instance: String,
+        updates: mpsc::Sender<ToAgent>,
+        seen: watch::Sender<Seen>,
+    ) -> Self {
+        Self { name, instance, assignment: None, cluster: None, told: None, updates, seen }
+    }
+
+    /// Watches for ever, or until the agent no longer listens.
+    pub(super) async fn carry(mut self, units: Api<Unit>, secrets: Api<Secret>, secret: &str) {
+        let mut units = one(units, &self.name);
+        let mut secrets = one(secrets, secret);
+        let (mut units_warned, mut secrets_warned) = (false, false);
+        loop {
+            tokio::select! {
+                event = units.next() => match event {
+                    Some(Ok(event)) => {
+                        units_warned = false;
+                        self.note_unit(event);
+                    }
+                    Some(Err(error)) => warn("Unit", &error, &mut units_warned),
+                    None => return,
+                },
+                event = secrets.next() => match event {
+                    Some(Ok(event)) => {
+                        secrets_warned = false;
+                        self.note_secret(event);
+                    }
+                    Some(Err(error)) => warn("Secret", &error, &mut secrets_warned),
+                    None => return,
+                },
+            }
+            if let Some(update) = self.next_update() {
+                self.told = Some(update.clone());
+                if self.updates.send(update).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+
+    fn note_unit(&mut self, event: Event<Unit>) {
+        match event {
+            Event::Apply(unit) | Event::InitApply(unit) => {
+                // A Unit that is still about an earlier pod of this name will be about this one.
+                let is_ours = unit.spec.pod_uid.as_deref().is_none_or(|uid| uid == self.instance);
+                let report = unit.status.and_then(|status| status.report);
+                self.seen.send_if_modified(|seen| {
+                    let next = Seen { is_ours, report };
+                    let news = *seen != next;
+                    *seen = next;
+                    news
+                });
+                let Some(assignment) = unit.spec.assignment.filter(|_| is_ours) else { return };
+                match serde_json::from_value(assignment) {
+                    Ok(assignment) => self.assignment = Some(assignment),
+                    Err(error) => tracing::warn!(%error, "the assignment cannot be read; what runs goes on"),
+                }
+            }
+            // What runs goes on: whoever deleted the Unit makes it again, or deletes the pod.
+            Event::Delete(_) => {
+                self.seen.send_replace(Seen::default());
+            }
+            Event::Init | Event::InitDone => {}
+        }
+    }
+
+    fn note_secret(&mut self, event: Event<Secret>) {
+        let (Event::Apply(secret) | Event::InitApply(secret)) = event else { return };
+        let read =
+            secret_values(&secret).and_then(|v| ClusterData::from_entries(&v).map_err(|e| e.to_string()));
+        match read {
+            Ok(cluster) => self.cluster = Some(cluster),
+            Err(error) => {
+                tracing::warn!(error, "the cluster relation's Secret cannot be read; what runs goes on")
+            }
+        }
+    }
+
+    /// What the agent is to be told, if it is news. Both objects come by ways of their own: until the Secret holds what the assignment
+    /// names, there is nothing to tell.
+    fn next_update(&self) -> Option<ToAgent> {
+        let assignment = self.assignment.as_ref()?;
+        let cluster = match &self.cluster {
+            Some(cluster) if cluster.documents.contains_key(&assignment.revision) => cluster.clone(),
+            // To stop, a unit needs nothing else.
+            _ if assignment.run == Run::Stop => nothing(),
+            _ => return None,
+        };
+        let documents: BTreeMap<_, _> =
+            cluster.documents.into_iter().filter(|(revision, _)| *revision == assignment.revision).collect();
+        let cluster = Box::new(ClusterData { documents, ..cluster });
+        let update = ToAgent::Update { assignment: assignment.clone(), cluster };
+        (self.told.as_ref() != Some(&update)).then_some(update)
+    }
+}
+
+fn nothing() -> ClusterData {
+    ClusterData {
+        product: Product::Mimir,
+        version: Version { major: 0, minor: 0 },
+        documents: BTreeMap::new(),
+        object_storage: None,
+        tls: None,
+    }
+}
+
+type Events<K> = Pin<Box<dyn Stream<Item = watcher::Result<Event<K>>> + Send>>;
+
+/// Watches the object of that name.
+fn one<K>(api: Api<K>, name: &str) -> Events<K>
+where
+    K: Resource<Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Send + 'static,
+{
+    let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
+    Box::pin(watcher(api, config).backoff(Backoff { failures: 0 }))
+}
+
+/// Said once for a series of failures.
+fn warn(kind: &str, error: &watcher::Error, warned: &mut bool) {
+    if !std::mem::replace(warned, true) {
+        tracing::warn!(kind, %error, "watch interrupted; what runs goes on, and the watch is tried again");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::ByteString;
+    use muster_api::{UnitSpec, UnitStatus};
+    use muster_model::{Revision, RoleSet};
+    use serde_json::json;
+
+    use super::*;
+
+    fn revision(text: &str) -> Revision {
+        Revision::of([text.as_bytes()])
+    }
+
+    fn orders() -> Orders {
+        Orders::new("app-0".into(), "uid".into(), mpsc::channel(1).0, watch::channel(Seen::default()).0)
+    }
+
+    fn unit(epoch: u64, text: &str, run: Run, uid: &str) -> Event<Unit> {
+        let roles = RoleSet::new();
+        let assignment =
+            Assignment { epoch, revision: revision(text), roles, run, drain: None, seeds: vec![] };
+        let spec = UnitSpec {
+            pod_uid: Some(uid.to_owned()),
+            assignment: Some(serde_json::to_value(assignment).unwrap()),
+            ..UnitSpec::default()
+        };
+        let mut unit = Unit::new("app-0", spec);
+        unit.status = Some(UnitStatus { report: Some(json!({"epoch": 1})) });
+        Event::Apply(unit)
+    }
+
+    fn secret(texts: &[&str]) -> Event<Secret> {
+        let documents = texts.iter().map(|text| (revision(text), (*text).to_owned())).collect();
+        let cluster = ClusterData { documents, ..nothing() };
+        let data = cluster.to_entries().into_iter();
+        Event::Apply(Secret {
+            data: Some(data.map(|(name, text)| (name, ByteString(text.expose().into()))).collect()),
+            ..Secret::default()
+        })
+    }
+
+    fn told(orders: &mut Orders) -> Option<(u64, Vec<String>)> {
+        let update = orders.next_update()?;
+        orders.told = Some(update.clone());
+        let ToAgent::Update { assignment, cluster } = update;
+        Some((assignment.epoch, cluster.documents.into_values().collect()))
+    }
+
+    #[test]
+    fn nothing_is_told_before_both_halves_are_there_whichever_comes_first() {
+        let mut one = orders();
+        one.note_unit(unit(1, "a", Run::Start, "uid"));
+        assert_eq!(told(&mut one), None);
+        one.note_secret(secret(&["b"]));
+        assert_eq!(told(&mut one), None, "the Secret does not hold what the assignment names");
+        one.note_secret(secret(&["a", "b"]));
+        assert_eq!(told(&mut one), Some((1, vec!["a".to_owned()])));
+        assert_eq!(told(&mut one), None, "told once");
+        one.note_unit(unit(2, "c", Run::Start, "uid"));
+        assert_eq!(told(&mut one), None, "what runs goes on until the Secret has c");
+        one.note_secret(secret(&["c"]));
+        assert_eq!(told(&mut one), Some((2, vec!["c".to_owned()])));
+    }
+
+    #[test]
+    fn a_unit_is_stopped_without_a_secret() {
+        let mut orders = orders();
+        orders.note_unit(unit(3, "a", Run::Stop, "uid"));
+        assert_eq!(told(&mut orders), Some((3, vec![])));
+    }
+
+    #[test]
+    fn orders_of_an_earlier_pod_are_not_this_ones() {
+        let mut orders = orders();
+        orders.note_secret(secret(&["a"]));
+        orders.note_unit(unit(1, "a", Run::Start, "earlier"));
+        assert_eq!(told(&mut orders), None);
+        assert!(!orders.seen.borrow().is_ours);
+        orders.note_unit(unit(1, "a", Run::Start, "uid"));
+        assert_eq!(told(&mut orders).map(|(epoch, _)| epoch), Some(1));
+        assert_eq!(orders.seen.borrow().report, Some(json!({"epoch": 1})));
+    }
+
+    #[test]
+    fn what_cannot_be_read_changes_nothing() {
+        let mut orders = orders();
+        orders.note_secret(secret(&["a"]));
+        orders.note_unit(unit(1, "a", Run::Start, "uid"));
+        assert!(told(&mut orders).is_some());
+        let mut broken =
+            Unit::new("app-0", UnitSpec { assignment: Some(json!({"epoch": "x"})), ..UnitSpec::default() });
+        broken.spec.pod_uid = Some("uid".to_owned());
+        orders.note_unit(Event::Apply(broken));
+        orders.note_secret(Event::Apply(Secret::default()));
+        orders.note_unit(Event::Delete(Unit::new("app-0", UnitSpec::default())));
+        assert_eq!(told(&mut orders), None);
+    }
+}

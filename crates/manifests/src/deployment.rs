@@ -1,0 +1,124 @@
+//! What the objects of one coordinator are made from, and all of them.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use kube::{Resource, ResourceExt as _};
+use muster_api::{Coordinator, Worker};
+use muster_model::{AppName, Product, Version};
+use muster_planner::Plan;
+use muster_products::supported_versions;
+
+use crate::names::{APPLICATION_LABEL, COORDINATOR_LABEL, MANAGED_BY_LABEL, MANAGER};
+use crate::{Object, access, balancer, budgets, network, secrets, services, worker};
+
+/// Everything that the objects of one coordinator and its workers depend on.
+#[derive(Debug, Clone, Copy)]
+pub struct Deployment<'a> {
+    /// The namespace.
+    pub namespace: &'a str,
+    /// Muster's own image, which pods take their agent from.
+    pub image: &'a str,
+    /// The coordinator, as the API server has it: its uid makes it the owner.
+    pub coordinator: &'a Coordinator,
+    /// The workers whose units carry this coordinator's assignments.
+    pub workers: &'a BTreeMap<AppName, &'a Worker>,
+    /// What is to be.
+    pub plan: &'a Plan,
+}
+
+/// Every object of a deployment but its Units. The same deployment gives the same objects in the same order.
+///
+/// A coordinator of a product that this build does not run has no pods to be made; what is there is left as it is.
+#[must_use]
+pub fn objects(deployment: &Deployment<'_>) -> Vec<Object> {
+    let Some(name) = deployment.name() else { return Vec::new() };
+    let mut objects = secrets::objects(deployment, &name);
+    objects.extend(access::objects(deployment, &name));
+    objects.extend(services::objects(deployment, &name));
+    objects.extend(budgets::objects(deployment, &name));
+    objects.extend(network::objects(deployment, &name));
+    if let Some((product, version)) = deployment.product() {
+        objects.push(balancer::stateful_set(deployment, &name));
+        for (application, worker) in deployment.workers {
+            objects.extend(worker::stateful_set(deployment, &name, application, worker, product, version));
+        }
+    }
+    objects
+}
+
+impl Deployment<'_> {
+    /// The coordinator's name, which the API server has checked.
+    pub(crate) fn name(&self) -> Option<AppName> {
+        AppName::new(self.coordinator.name_any()).ok()
+    }
+
+    /// The product and its version line, where this build knows them.
+    pub(crate) fn product(&self) -> Option<(Product, Version)> {
+        let product: Product = self.coordinator.spec.product.parse().ok()?;
+        let version = match &self.coordinator.spec.version {
+            Some(version) => version.parse().ok()?,
+            None => *supported_versions(product).last()?,
+        };
+        Some((product, version))
+    }
+
+    /// The labels of every object of an application.
+    pub(crate) fn labels(&self, coordinator: &AppName, application: &AppName) -> BTreeMap<String, String> {
+        let product = &self.coordinator.spec.product;
+        [
+            (MANAGED_BY_LABEL, MANAGER),
+            ("app.kubernetes.io/name", product),
+            ("app.kubernetes.io/instance", coordinator.as_str()),
+            (COORDINATOR_LABEL, coordinator.as_str()),
+            (APPLICATION_LABEL, application.as_str()),
+        ]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into()
+    }
+
+    /// The metadata of an object that the coordinator owns.
+    pub(crate) fn of_coordinator(&self, coordinator: &AppName, name: impl Into<String>) -> ObjectMeta {
+        self.meta(coordinator, coordinator, name.into(), self.coordinator)
+    }
+
+    /// The metadata of an object that a worker owns.
+    pub(crate) fn of_worker(
+        &self,
+        coordinator: &AppName,
+        application: &AppName,
+        worker: &Worker,
+        name: impl Into<String>,
+    ) -> ObjectMeta {
+        self.meta(coordinator, application, name.into(), worker)
+    }
+
+    fn meta(
+        &self,
+        coordinator: &AppName,
+        application: &AppName,
+        name: String,
+        owner: &impl Resource<DynamicType = ()>,
+    ) -> ObjectMeta {
+        ObjectMeta {
+            name: Some(name),
+            namespace: Some(self.namespace.to_owned()),
+            labels: Some(self.labels(coordinator, application)),
+            owner_references: Some(vec![owner_reference(owner)]),
+            ..ObjectMeta::default()
+        }
+    }
+}
+
+/// Makes `owner` the one that an object goes with.
+fn owner_reference<K: Resource<DynamicType = ()>>(owner: &K) -> OwnerReference {
+    let meta = owner.meta();
+    OwnerReference {
+        api_version: K::api_version(&()).into_owned(),
+        kind: K::kind(&()).into_owned(),
+        name: meta.name.clone().unwrap_or_default(),
+        uid: meta.uid.clone().unwrap_or_default(),
+        controller: Some(true),
+        block_owner_deletion: Some(true),
+    }
+}
