@@ -24,6 +24,13 @@ use crate::{Condition, UnitStatusMessage};
         status_replicas_path = ".status.units",
         label_selector_path = ".status.selector"
     ),
+    shortname = "coord",
+    category = "muster",
+    selectable = ".spec.product",
+    validation = Rule::new("self.metadata.name.size() <= 53 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')")
+        .message("metadata.name: write at most 53 lower-case letters, digits and '-', starting with a letter"),
+    validation = Rule::new("self.spec.product == oldSelf.spec.product")
+        .message("spec.product cannot change; deploy another coordinator"),
     printcolumn(name = "Product", type_ = "string", json_path = ".spec.product"),
     printcolumn(name = "Status", type_ = "string", json_path = ".status.status"),
     printcolumn(name = "Message", type_ = "string", json_path = ".status.message"),
@@ -34,6 +41,7 @@ use crate::{Condition, UnitStatusMessage};
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CoordinatorSpec {
     /// The product to run: tempo, mimir or loki. Cannot be changed.
+    #[schemars(extend("enum" = ["mimir", "loki", "tempo"]))]
     pub product: String,
     /// The product's version line, for example "2.17". The newest supported line when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -136,6 +144,7 @@ impl std::fmt::Display for OptionValue {
 #[serde(deny_unknown_fields)]
 pub struct ObjectStorageReference {
     /// A Secret of type `muster.dev/s3` in the same namespace.
+    #[schemars(length(min = 1, max = 253), regex(pattern = "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
     pub secret: String,
 }
 
@@ -144,6 +153,7 @@ pub struct ObjectStorageReference {
 #[serde(deny_unknown_fields)]
 pub struct TlsReference {
     /// A Secret of type `kubernetes.io/tls` in the same namespace.
+    #[schemars(length(min = 1, max = 253), regex(pattern = "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
     pub secret: String,
 }
 

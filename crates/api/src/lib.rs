@@ -9,6 +9,7 @@ mod coordinator;
 mod document;
 mod model_status;
 mod status;
+#[allow(clippy::duplicated_attributes)]
 mod unit;
 #[allow(clippy::duplicated_attributes)]
 mod worker;

@@ -14,7 +14,18 @@ use serde_json::Value;
     plural = "units",
     namespaced,
     status = "UnitStatus",
-    derive = "PartialEq"
+    derive = "PartialEq",
+    category = "muster",
+    selectable = ".spec.application",
+    selectable = ".spec.coordinator",
+    printcolumn(name = "Application", type_ = "string", json_path = ".spec.application"),
+    printcolumn(name = "Roles", type_ = "string", json_path = ".status.report.applied.roles"),
+    printcolumn(name = "Service", type_ = "string", json_path = ".status.report.service"),
+    printcolumn(name = "Ready", type_ = "boolean", json_path = ".status.report.ready"),
+    printcolumn(name = "Revision", type_ = "string", json_path = ".status.report.applied.revision"),
+    printcolumn(name = "Address", type_ = "string", json_path = ".status.report.address"),
+    printcolumn(name = "Message", type_ = "string", json_path = ".status.report.lastError"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct UnitSpec {

@@ -24,6 +24,21 @@ use crate::Condition;
         status_replicas_path = ".status.units",
         label_selector_path = ".status.selector"
     ),
+    shortname = "wk",
+    category = "muster",
+    selectable = ".spec.coordinator",
+    validation = Rule::new("self.metadata.name.size() <= 53 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')")
+        .message("metadata.name: write at most 53 lower-case letters, digits and '-', starting with a letter"),
+    validation = Rule::new("!has(oldSelf.spec.product) || (has(self.spec.product) && self.spec.product == oldSelf.spec.product)")
+        .message("spec.product cannot change; deploy another worker"),
+    validation = Rule::new("self.spec.roles.all(role, role in ['alertmanager', 'all', 'backend', 'compactor', 'distributor', 'flusher', 'ingester', 'metrics-generator', 'overrides-exporter', 'querier', 'query-frontend', 'query-scheduler', 'read', 'ruler', 'store-gateway', 'write'])")
+        .message("spec.roles: no product has such a role; the roles of each are listed by: muster explain roles"),
+    validation = Rule::new("!has(self.spec.product) || self.spec.product != 'mimir' || self.spec.roles.all(role, role in ['alertmanager', 'all', 'backend', 'compactor', 'distributor', 'flusher', 'ingester', 'overrides-exporter', 'querier', 'query-frontend', 'query-scheduler', 'read', 'ruler', 'store-gateway', 'write'])")
+        .message("spec.roles: mimir has alertmanager, all, backend, compactor, distributor, flusher, ingester, overrides-exporter, querier, query-frontend, query-scheduler, read, ruler, store-gateway, write"),
+    validation = Rule::new("!has(self.spec.product) || self.spec.product != 'loki' || self.spec.roles.all(role, role in ['all', 'backend', 'read', 'write'])")
+        .message("spec.roles: loki has all, backend, read, write"),
+    validation = Rule::new("!has(self.spec.product) || self.spec.product != 'tempo' || self.spec.roles.all(role, role in ['all', 'compactor', 'distributor', 'ingester', 'metrics-generator', 'querier', 'query-frontend'])")
+        .message("spec.roles: tempo has all, compactor, distributor, ingester, metrics-generator, querier, query-frontend"),
     printcolumn(name = "Coordinator", type_ = "string", json_path = ".spec.coordinator"),
     printcolumn(name = "Roles", type_ = "string", json_path = ".status.roles"),
     printcolumn(name = "Units", type_ = "integer", json_path = ".status.units"),
@@ -35,9 +50,11 @@ use crate::Condition;
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct WorkerSpec {
     /// The product that the worker's charm is for. The coordinator's when absent.
+    #[schemars(extend("enum" = ["mimir", "loki", "tempo"]))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub product: Option<String>,
     /// The cluster relation: the coordinator's name. The worker is blocked without it.
+    #[schemars(length(min = 1, max = 53))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub coordinator: Option<String>,
     /// The number of units.
@@ -46,6 +63,7 @@ pub struct WorkerSpec {
     pub units: u32,
     /// The roles that are switched on, by name. `{all: true}` when absent.
     #[serde(default = "all")]
+    #[schemars(extend("maxProperties" = 32))]
     pub roles: BTreeMap<String, bool>,
     /// The units' disks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -86,6 +104,7 @@ fn all() -> BTreeMap<String, bool> {
 #[serde(deny_unknown_fields)]
 pub struct Storage {
     /// The size, for example 10Gi. On one machine it is not enforced.
+    #[schemars(regex(pattern = r"^[0-9]+(\.[0-9]+)?([EPTGMk]i?|Ki|m)?$"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<String>,
     /// The storage class, on Kubernetes only.

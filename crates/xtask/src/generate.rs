@@ -1,34 +1,70 @@
-//! The reference pages that are made from the code: roles, options, statuses and reasons.
+//! What is made from the code: the reference pages, the custom resource definitions, and everything to install.
 
 use std::fmt::Write as _;
 use std::fs;
 
 use anyhow::{Context as _, bail};
+use kube::CustomResourceExt as _;
+use muster_api::{Coordinator, Unit, Worker};
 use muster_model::{Product, Reason, RoleSet};
 use muster_products::charm::{self, OptionKind};
 use muster_testkit::servers::workspace;
 
-/// A page below `docs/reference/` and what makes it.
-type Page = (&'static str, fn() -> anyhow::Result<String>);
+/// A file of the repository and what makes it.
+type Made = (&'static str, fn() -> anyhow::Result<String>);
 
-const PAGES: &[Page] = &[("roles.md", roles), ("options.md", options), ("reasons.md", reasons)];
-const NOTE: &str = "<!-- Made by `cargo xtask generate`; do not edit. -->\n";
+const FILES: &[Made] = &[
+    ("docs/reference/roles.md", || Ok(format!("{PAGE_NOTE}{}", roles()?))),
+    ("docs/reference/options.md", || Ok(format!("{PAGE_NOTE}{}", options()?))),
+    ("docs/reference/reasons.md", || Ok(format!("{PAGE_NOTE}{}", reasons()?))),
+    ("deploy/crds/coordinators.muster.dev.yaml", || definition(&Coordinator::crd())),
+    ("deploy/crds/workers.muster.dev.yaml", || definition(&Worker::crd())),
+    ("deploy/crds/units.muster.dev.yaml", || definition(&Unit::crd())),
+    ("deploy/install.yaml", install),
+    ("deploy/helm/muster/crds/muster.dev.yaml", definitions),
+];
+const PAGE_NOTE: &str = "<!-- Made by `cargo xtask generate`; do not edit. -->\n";
+const YAML_NOTE: &str = "# Made by `cargo xtask generate`; do not edit.\n";
+/// The operator with all that it needs besides the custom resource definitions.
+const OPERATOR: &str = "deploy/operator.yaml";
 
-/// Writes all pages, or with `check` fails if one is not as it would be written.
+/// Writes all files, or with `check` fails if one is not as it would be written.
 ///
 /// # Errors
-/// A page is stale, or cannot be read or written.
+/// A file is stale, or cannot be read or written.
 pub(crate) fn run(check: bool) -> anyhow::Result<()> {
-    for (name, page) in PAGES {
-        let path = workspace().join("docs/reference").join(name);
-        let text = format!("{NOTE}{}", page()?);
+    for (name, make) in FILES {
+        let path = workspace().join(name);
+        let text = make()?;
         if !check {
+            if let Some(directory) = path.parent() {
+                fs::create_dir_all(directory)
+                    .with_context(|| format!("failed to make {}", directory.display()))?;
+            }
             fs::write(&path, text).with_context(|| format!("failed to write {}", path.display()))?;
         } else if fs::read_to_string(&path).unwrap_or_default() != text {
-            bail!("docs/reference/{name} is stale: run `cargo xtask generate` and commit what it writes");
+            bail!("{name} is stale: run `cargo xtask generate` and commit what it writes");
         }
     }
     Ok(())
+}
+
+fn definition(definition: &impl serde::Serialize) -> anyhow::Result<String> {
+    Ok(format!("{YAML_NOTE}{}", muster_model::yaml::to_string(definition)?))
+}
+
+fn definitions() -> anyhow::Result<String> {
+    let all = [Coordinator::crd(), Worker::crd(), Unit::crd()];
+    let texts: Vec<String> =
+        all.iter().map(muster_model::yaml::to_string).collect::<Result<_, _>>()?;
+    Ok(format!("{YAML_NOTE}{}", texts.join("---\n")))
+}
+
+/// Everything to install, in the order in which it is to be applied.
+fn install() -> anyhow::Result<String> {
+    let path = workspace().join(OPERATOR);
+    let operator = fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))?;
+    Ok(format!("{}---\n{operator}", definitions()?))
 }
 
 fn list(roles: &RoleSet) -> String {
