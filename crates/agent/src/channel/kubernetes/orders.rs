@@ -2,12 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::pin::Pin;
 
-use futures::{Stream, StreamExt as _};
+use futures::stream::{self, BoxStream, StreamExt as _};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::Secret;
-use kube::runtime::utils::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Resource};
 use muster_api::{Unit, secret_values};
@@ -15,8 +13,9 @@ use muster_model::{Product, Version};
 use muster_relation::{Assignment, ClusterData, Run, ToAgent};
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, watch};
+use tokio::time::sleep;
 
-use super::{Backoff, Seen};
+use super::{Seen, version, wait};
 
 /// What was last seen of both, and what was made of it.
 pub(super) struct Orders {
@@ -25,6 +24,8 @@ pub(super) struct Orders {
     assignment: Option<Assignment>,
     cluster: Option<ClusterData>,
     told: Option<ToAgent>,
+    /// Whether the Unit came up in the list that is under way.
+    listed: bool,
     updates: mpsc::Sender<ToAgent>,
     seen: watch::Sender<Seen>,
 }
@@ -36,7 +37,7 @@ impl Orders {
         updates: mpsc::Sender<ToAgent>,
         seen: watch::Sender<Seen>,
     ) -> Self {
-        Self { name, instance, assignment: None, cluster: None, told: None, updates, seen }
+        Self { name, instance, assignment: None, cluster: None, told: None, listed: false, updates, seen }
     }
 
     /// Watches for ever, or until the agent no longer listens.
@@ -74,31 +75,45 @@ impl Orders {
 
     fn note_unit(&mut self, event: Event<Unit>) {
         match event {
-            Event::Apply(unit) | Event::InitApply(unit) => {
-                // A Unit that is still about an earlier pod of this name will be about this one.
-                let is_ours = unit.spec.pod_uid.as_deref().is_none_or(|uid| uid == self.instance);
-                let report = unit.status.and_then(|status| status.report);
-                self.seen.send_if_modified(|seen| {
-                    let next = Seen { is_ours, report };
-                    let news = *seen != next;
-                    *seen = next;
-                    news
-                });
-                let Some(assignment) = unit.spec.assignment.filter(|_| is_ours) else { return };
-                match serde_json::from_value(assignment) {
-                    Ok(assignment) => self.assignment = Some(assignment),
-                    Err(error) => tracing::warn!(%error, "the assignment cannot be read; what runs goes on"),
-                }
+            Event::Apply(unit) => self.note_unit_state(unit),
+            Event::InitApply(unit) => {
+                self.listed = true;
+                self.note_unit_state(unit);
             }
             // What runs goes on: whoever deleted the Unit makes it again, or deletes the pod.
-            Event::Delete(_) => {
-                self.seen.send_replace(Seen::default());
+            Event::Delete(_) => self.note_seen(Seen::default()),
+            Event::InitDone => {
+                if !std::mem::take(&mut self.listed) {
+                    self.note_seen(Seen::default());
+                }
             }
-            Event::Init | Event::InitDone => {}
+            Event::Init => {}
         }
     }
 
+    fn note_unit_state(&mut self, unit: Unit) {
+        // A Unit that is still about an earlier pod of this name will be about this one.
+        let is_ours = unit.spec.pod_uid.as_deref().is_none_or(|uid| uid == self.instance);
+        let version = version(&unit);
+        let report = unit.status.and_then(|status| status.report);
+        self.note_seen(Seen { is_ours, version, report });
+        let Some(assignment) = unit.spec.assignment.filter(|_| is_ours) else { return };
+        match serde_json::from_value(assignment) {
+            Ok(assignment) => self.assignment = Some(assignment),
+            Err(error) => tracing::warn!(%error, "the assignment cannot be read; what runs goes on"),
+        }
+    }
+
+    fn note_seen(&self, seen: Seen) {
+        self.seen.send_if_modified(|before| {
+            let news = *before != seen;
+            *before = seen;
+            news
+        });
+    }
+
     fn note_secret(&mut self, event: Event<Secret>) {
+        // A Secret that is gone changes nothing either: whoever deleted it makes it again.
         let (Event::Apply(secret) | Event::InitApply(secret)) = event else { return };
         let read =
             secret_values(&secret).and_then(|v| ClusterData::from_entries(&v).map_err(|e| e.to_string()));
@@ -117,7 +132,7 @@ impl Orders {
         let cluster = match &self.cluster {
             Some(cluster) if cluster.documents.contains_key(&assignment.revision) => cluster.clone(),
             // To stop, a unit needs nothing else.
-            _ if assignment.run == Run::Stop => nothing(),
+            known if assignment.run == Run::Stop => known.clone().unwrap_or_else(nothing),
             _ => return None,
         };
         let documents: BTreeMap<_, _> =
@@ -128,6 +143,7 @@ impl Orders {
     }
 }
 
+/// Stands for what a cluster shares where that does not matter.
 fn nothing() -> ClusterData {
     ClusterData {
         product: Product::Mimir,
@@ -138,15 +154,29 @@ fn nothing() -> ClusterData {
     }
 }
 
-type Events<K> = Pin<Box<dyn Stream<Item = watcher::Result<Event<K>>> + Send>>;
-
-/// Watches the object of that name.
-fn one<K>(api: Api<K>, name: &str) -> Events<K>
+/// What happens to the object of that name. After a failure there is a wait before the next try.
+fn one<K>(api: Api<K>, name: &str) -> BoxStream<'static, watcher::Result<Event<K>>>
 where
     K: Resource<Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Send + 'static,
 {
     let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
-    Box::pin(watcher(api, config).backoff(Backoff { failures: 0 }))
+    let events = watcher(api, config).boxed();
+    let tried = stream::unfold((events, 0), async |(mut events, failures)| {
+        if failures > 0 {
+            sleep(wait(failures)).await;
+        }
+        loop {
+            match events.next().await? {
+                // That a list is about to be asked for is no success.
+                Ok(Event::Init) => {}
+                Ok(event) => return Some((Ok(event), (events, 0))),
+                // The server is there, and forgot what happened meanwhile: a new list follows.
+                Err(watcher::Error::WatchError(status)) if status.code == 410 => sleep(wait(1)).await,
+                Err(error) => return Some((Err(error), (events, failures + 1))),
+            }
+        }
+    });
+    tried.boxed()
 }
 
 /// Said once for a series of failures.
