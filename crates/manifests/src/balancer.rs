@@ -4,8 +4,7 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use muster_model::{AppName, HTTP_PORT};
 
 use crate::names::{BALANCER, balancer_secret};
-use crate::pods::{Kind, Placement, template};
-use crate::worker::spec;
+use crate::pods::{Kind, Placement, stateful_set_spec, template};
 use crate::{Deployment, Object, images};
 
 /// How long requests that are under way may take when a load balancer ends, in seconds.
@@ -28,7 +27,7 @@ pub(crate) fn stateful_set(deployment: &Deployment<'_>, name: &AppName) -> Objec
     let template = template(deployment, name, name, kind, &Placement::from(deployment.coordinator));
     Object::StatefulSet(Box::new(StatefulSet {
         metadata: deployment.of_coordinator(name, name.as_str()),
-        spec: Some(spec(name, &deployment.plan.balancers, template)),
+        spec: Some(stateful_set_spec(name, &deployment.plan.balancers, template)),
         status: None,
     }))
 }

@@ -1,6 +1,6 @@
-//! How many pods may be evicted: what the planner allows itself, told to the eviction API.
+//! How many pods may be evicted: never more than the planner would take away itself.
 //!
-//! That API knows of one budget per pod. Applications that share a ring therefore share a budget.
+//! The eviction API refuses to evict a pod that two budgets select. Applications that share a ring therefore share a budget.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,46 +9,57 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelecto
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use muster_api::Worker;
 use muster_model::{AppName, Role, RoleSet};
-use muster_products::{Workload, role_table, workload};
 
+use crate::line::Line;
 use crate::names::{APPLICATION_LABEL, MANAGED_BY_LABEL, MANAGER};
 use crate::{Deployment, Object};
 
+/// What may be evicted of units that are in no ring. The planner takes away half of them, rounded down, but always one; the
+/// eviction API rounds up: half of three would be two.
+const OF_NO_RING: &str = "33%";
+
 /// Workers that share a ring, and the ring roles of all of them.
-#[derive(Debug, Default)]
+#[derive(Debug, PartialEq)]
 struct Group<'a> {
     applications: BTreeSet<&'a AppName>,
     ring_roles: BTreeSet<Role>,
 }
 
-pub(crate) fn objects(deployment: &Deployment<'_>, name: &AppName) -> Vec<Object> {
+pub(crate) fn objects(deployment: &Deployment<'_>, name: &AppName, line: &Line) -> Vec<Object> {
     let one = IntOrString::Int(1);
     let mut objects = vec![object(deployment, name, name, &[name].into(), one.clone())];
-    let Some((product, version)) = deployment.product() else { return objects };
-    let (Some(workload), Ok(table)) = (workload(product), role_table(product, version)) else {
-        return objects;
-    };
-    for group in groups(deployment.workers, workload, |roles| table.expand(roles)) {
+    let ring_roles = deployment.workers.iter().map(|(application, worker)| {
+        let roles = line.table.expand(&roles(deployment, application, worker));
+        (application, roles.iter().filter(|role| line.workload.in_ring(*role)).collect())
+    });
+    for group in groups(ring_roles) {
         let Some(first) = group.applications.first() else { continue };
-        let allowed =
-            if group.ring_roles.is_empty() { IntOrString::String("50%".to_owned()) } else { one.clone() };
+        let allowed = if group.ring_roles.is_empty() {
+            IntOrString::String(OF_NO_RING.to_owned())
+        } else {
+            one.clone()
+        };
         objects.push(object(deployment, name, first, &group.applications, allowed));
     }
     objects
 }
 
-fn groups<'a>(
-    workers: &'a BTreeMap<AppName, &Worker>,
-    workload: &dyn Workload,
-    expand: impl Fn(&RoleSet) -> RoleSet,
-) -> Vec<Group<'a>> {
+/// The roles of a worker: the ones that are switched on, and those that its units still run, be it because they are yet to change
+/// or because what was switched on is refused.
+fn roles(deployment: &Deployment<'_>, application: &AppName, worker: &Worker) -> RoleSet {
+    let on = worker.spec.roles.iter().filter(|(_, on)| **on);
+    let mut roles: RoleSet = on.filter_map(|(role, _)| role.parse().ok()).collect();
+    let units = deployment.observed.workers.get(application).map(|worker| worker.units.values());
+    for unit in units.into_iter().flatten() {
+        roles.extend(unit.current_roles().iter());
+    }
+    roles
+}
+
+fn groups<'a>(ring_roles: impl Iterator<Item = (&'a AppName, BTreeSet<Role>)>) -> Vec<Group<'a>> {
     let mut groups: Vec<Group<'a>> = Vec::new();
-    for (name, worker) in workers {
-        let on = worker.spec.roles.iter().filter(|(_, on)| **on);
-        // A role that does not exist is the planner's to complain about.
-        let declared: RoleSet = on.filter_map(|(role, _)| role.parse().ok()).collect();
-        let ring_roles = expand(&declared).iter().filter(|role| workload.in_ring(*role)).collect();
-        let mut merged = Group { applications: [name].into(), ring_roles };
+    for (application, ring_roles) in ring_roles {
+        let mut merged = Group { applications: [application].into(), ring_roles };
         let (shares, others): (Vec<_>, Vec<_>) =
             groups.into_iter().partition(|group| !group.ring_roles.is_disjoint(&merged.ring_roles));
         for group in shares {
@@ -78,7 +89,7 @@ fn object(
         spec: Some(PodDisruptionBudgetSpec {
             max_unavailable: Some(allowed),
             selector: Some(LabelSelector {
-                match_labels: Some([(MANAGED_BY_LABEL.to_owned(), MANAGER.to_owned())].into()),
+                match_labels: Some(BTreeMap::from([(MANAGED_BY_LABEL.to_owned(), MANAGER.to_owned())])),
                 match_expressions: Some(vec![among]),
             }),
             // A unit that is not ready is no loss, and may be what keeps a node from being drained.
@@ -87,4 +98,38 @@ fn object(
         }),
         status: None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn app(name: &str) -> AppName {
+        AppName::new(name).unwrap()
+    }
+
+    #[test]
+    fn who_shares_a_ring_shares_a_budget() {
+        let [a, b, c, d, e] = ["a", "b", "c", "d", "e"].map(app);
+        let workers = [
+            (&a, BTreeSet::from([Role::Ingester])),
+            (&b, BTreeSet::new()),
+            (&c, BTreeSet::from([Role::StoreGateway])),
+            (&d, BTreeSet::from([Role::Ingester, Role::StoreGateway])),
+            (&e, BTreeSet::new()),
+        ];
+        let mut found: Vec<_> = groups(workers.into_iter()).into_iter().map(|g| g.applications).collect();
+        found.sort();
+        assert_eq!(found, [BTreeSet::from([&a, &c, &d]), [&b].into(), [&e].into()]);
+    }
+
+    /// The arithmetic of the disruption controller beside the planner's.
+    #[test]
+    fn no_more_is_evicted_than_the_planner_takes_away() {
+        let percent: u32 = OF_NO_RING.trim_end_matches('%').parse().unwrap();
+        for units in 1..=10_000_u32 {
+            let evicted = (units * percent).div_ceil(100);
+            assert!((1..=(units / 2).max(1)).contains(&evicted), "{evicted} of {units}");
+        }
+    }
 }

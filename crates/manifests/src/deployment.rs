@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::{Resource, ResourceExt as _};
 use muster_api::{Coordinator, Worker};
-use muster_model::{AppName, Product, Version};
-use muster_planner::Plan;
-use muster_products::supported_versions;
+use muster_model::AppName;
+use muster_planner::{Observed, Plan};
 
+use crate::line::Line;
 use crate::names::{APPLICATION_LABEL, COORDINATOR_LABEL, MANAGED_BY_LABEL, MANAGER};
 use crate::{Object, access, balancer, budgets, network, secrets, services, worker};
 
@@ -23,25 +23,31 @@ pub struct Deployment<'a> {
     pub coordinator: &'a Coordinator,
     /// The workers whose units carry this coordinator's assignments.
     pub workers: &'a BTreeMap<AppName, &'a Worker>,
+    /// What is there.
+    pub observed: &'a Observed,
     /// What is to be.
     pub plan: &'a Plan,
 }
 
 /// Every object of a deployment but its Units. The same deployment gives the same objects in the same order.
 ///
-/// A coordinator of a product that this build does not run has no pods to be made; what is there is left as it is.
+/// Of a product that this build does not run there is nothing to be made. Of a version line that it does not support there are no
+/// StatefulSets among them: the ones that exist stay as they are, and so does everything that their pods rely on.
 #[must_use]
 pub fn objects(deployment: &Deployment<'_>) -> Vec<Object> {
-    let Some(name) = deployment.name() else { return Vec::new() };
+    let spec = &deployment.coordinator.spec;
+    let (Some(name), Some(newest)) = (deployment.name(), Line::newest(spec)) else { return Vec::new() };
+    // As the planner has it: whatever is asked for, units can be stopped.
+    let line = Line::asked_for(spec).or_else(|| deployment.observed.removing.then_some(newest));
     let mut objects = secrets::objects(deployment, &name);
     objects.extend(access::objects(deployment, &name));
     objects.extend(services::objects(deployment, &name));
-    objects.extend(budgets::objects(deployment, &name));
+    objects.extend(budgets::objects(deployment, &name, &line.unwrap_or(newest)));
     objects.extend(network::objects(deployment, &name));
-    if let Some((product, version)) = deployment.product() {
+    if let Some(line) = &line {
         objects.push(balancer::stateful_set(deployment, &name));
         for (application, worker) in deployment.workers {
-            objects.extend(worker::stateful_set(deployment, &name, application, worker, product, version));
+            objects.extend(worker::stateful_set(deployment, &name, application, worker, line));
         }
     }
     objects
@@ -51,16 +57,6 @@ impl Deployment<'_> {
     /// The coordinator's name, which the API server has checked.
     pub(crate) fn name(&self) -> Option<AppName> {
         AppName::new(self.coordinator.name_any()).ok()
-    }
-
-    /// The product and its version line, where this build knows them.
-    pub(crate) fn product(&self) -> Option<(Product, Version)> {
-        let product: Product = self.coordinator.spec.product.parse().ok()?;
-        let version = match &self.coordinator.spec.version {
-            Some(version) => version.parse().ok()?,
-            None => *supported_versions(product).last()?,
-        };
-        Some((product, version))
     }
 
     /// The labels of every object of an application.

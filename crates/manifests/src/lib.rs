@@ -8,6 +8,7 @@ mod balancer;
 mod budgets;
 mod deployment;
 mod images;
+mod line;
 pub mod names;
 mod network;
 mod object;
@@ -15,6 +16,7 @@ mod pods;
 mod secrets;
 mod services;
 mod units;
+mod volumes;
 mod worker;
 
 pub use deployment::{Deployment, objects};

@@ -45,15 +45,10 @@ fn allow(ports: &[u16], from: Option<NetworkPolicyPeer>) -> NetworkPolicyIngress
         protocol: Some("TCP".to_owned()),
         ..NetworkPolicyPort::default()
     };
-    let mut ports: Vec<_> = ports.iter().map(port).collect();
-    if ports.iter().any(|p| p.port == Some(IntOrString::Int(GOSSIP_PORT.into()))) {
-        ports.push(NetworkPolicyPort {
-            port: Some(IntOrString::Int(GOSSIP_PORT.into())),
-            protocol: Some("UDP".to_owned()),
-            ..NetworkPolicyPort::default()
-        });
+    NetworkPolicyIngressRule {
+        ports: Some(ports.iter().map(port).collect()),
+        from: from.map(|from| vec![from]),
     }
-    NetworkPolicyIngressRule { ports: Some(ports), from: from.map(|from| vec![from]) }
 }
 
 fn object(

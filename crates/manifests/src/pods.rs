@@ -1,35 +1,26 @@
-//! What all pods have in common: the agent in the workload's own image, under Pod Security `restricted`.
+//! What all pods, and the StatefulSets that make them, have in common: the agent in the workload's own image, under Pod Security
+//! `restricted`.
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::api::apps::v1::{StatefulSetSpec, StatefulSetUpdateStrategy};
 use k8s_openapi::api::core::v1::{
-    Affinity, Capabilities, ConfigMapProjection, Container, ContainerPort, DownwardAPIProjection,
-    DownwardAPIVolumeFile, EmptyDirVolumeSource, EnvVar, EnvVarSource, HTTPGetAction, KeyToPath,
+    Affinity, Capabilities, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction,
     LocalObjectReference, ObjectFieldSelector, PodSecurityContext, PodSpec, PodTemplateSpec, Probe,
-    ProjectedVolumeSource, ResourceRequirements, SeccompProfile, SecurityContext,
-    ServiceAccountTokenProjection, Toleration, TopologySpreadConstraint, Volume, VolumeMount,
-    VolumeProjection,
+    ResourceRequirements, SeccompProfile, SecurityContext, Toleration, TopologySpreadConstraint, VolumeMount,
 };
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use muster_api::{Coordinator, Images, Worker};
 use muster_model::{AGENT_PORT, AppName};
+use muster_planner::PlannedApplication;
 
 use crate::Deployment;
 use crate::names::{APPLICATION_LABEL, COMPONENT_LABEL, MANAGED_BY_LABEL, MANAGER, WORKLOAD_CONTAINER};
+use crate::volumes::{PROGRAM, STATE, install_mounts, volumes, workload_mounts};
 
 /// The user and group that everything runs as: the one of Mimir's and Loki's images.
 const USER: i64 = 10_001;
-/// Where the agent's program is put for the workload's container.
-const PROGRAM: &str = "/muster/agent";
-/// The agent's own directory. In memory: what it remembers holds credentials.
-const STATE: &str = "/run/muster";
-/// Where client libraries look for a pod's identity.
-const IDENTITY: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
-/// How long a token is good, in seconds. The kubelet renews it before.
-const TOKEN_LIFE: i64 = 3600;
-
 /// Where users want an application's pods to run, and with what.
 pub(crate) struct Placement<'a> {
     resources: Option<&'a ResourceRequirements>,
@@ -108,16 +99,14 @@ pub(crate) fn template(
         name: "install".to_owned(),
         image: Some(deployment.image.to_owned()),
         command: Some(texts(&[kind.program, "install", PROGRAM])),
+        // The same as the workload's, which costs nothing: they do not run at the same time. Quotas and the class of service
+        // look at every container.
+        resources: placement.resources.cloned(),
         security_context: Some(locked()),
-        volume_mounts: Some(vec![mount("program", "/muster", false)]),
+        volume_mounts: Some(install_mounts()),
         ..Container::default()
     };
-    let mut mounts = vec![
-        mount("program", "/muster", true),
-        mount("state", STATE, false),
-        mount("temporary", "/tmp", false),
-        mount("identity", IDENTITY, true),
-    ];
+    let mut mounts = workload_mounts();
     mounts.extend(kind.data_mount.clone());
     let workload = Container {
         name: WORKLOAD_CONTAINER.to_owned(),
@@ -155,6 +144,31 @@ pub(crate) fn template(
             priority_class_name: placement.priority_class.map(str::to_owned),
             ..PodSpec::default()
         }),
+    }
+}
+
+/// What the StatefulSets of workers and load balancers have in common.
+pub(crate) fn stateful_set_spec(
+    application: &AppName,
+    planned: &PlannedApplication,
+    template: PodTemplateSpec,
+) -> StatefulSetSpec {
+    StatefulSetSpec {
+        // Units leave from the highest number down; a gap below one that is to stay is filled.
+        replicas: Some(
+            planned.units.last().map_or(0, |last| i32::try_from(last.saturating_add(1)).unwrap_or(i32::MAX)),
+        ),
+        selector: LabelSelector { match_labels: Some(selector(application)), match_expressions: None },
+        // Required, and never looked up: units are reached by their addresses.
+        service_name: Some(application.to_string()),
+        pod_management_policy: Some("Parallel".to_owned()),
+        update_strategy: Some(StatefulSetUpdateStrategy {
+            type_: Some("OnDelete".to_owned()),
+            rolling_update: None,
+        }),
+        revision_history_limit: Some(2),
+        template,
+        ..StatefulSetSpec::default()
     }
 }
 
@@ -239,74 +253,6 @@ fn user() -> PodSecurityContext {
         fs_group_change_policy: Some("OnRootMismatch".to_owned()),
         seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".to_owned(), localhost_profile: None }),
         ..PodSecurityContext::default()
-    }
-}
-
-fn mount(name: &str, path: &str, read_only: bool) -> VolumeMount {
-    VolumeMount {
-        name: name.to_owned(),
-        mount_path: path.to_owned(),
-        read_only: read_only.then_some(true),
-        ..VolumeMount::default()
-    }
-}
-
-fn volumes() -> Vec<Volume> {
-    let empty = |name: &str, in_memory: bool, size: &str| Volume {
-        name: name.to_owned(),
-        empty_dir: Some(EmptyDirVolumeSource {
-            medium: in_memory.then(|| "Memory".to_owned()),
-            size_limit: Some(Quantity(size.to_owned())),
-        }),
-        ..Volume::default()
-    };
-    vec![
-        empty("program", false, "128Mi"),
-        // Configs and what the agent remembers: kilobytes, some of them secret.
-        empty("state", true, "16Mi"),
-        empty("temporary", true, "256Mi"),
-        identity(),
-    ]
-}
-
-/// The pod's identity at the API server, as the admission controller of service accounts would mount it, but short-lived.
-fn identity() -> Volume {
-    let token = VolumeProjection {
-        service_account_token: Some(ServiceAccountTokenProjection {
-            path: "token".to_owned(),
-            expiration_seconds: Some(TOKEN_LIFE),
-            audience: None,
-        }),
-        ..VolumeProjection::default()
-    };
-    let authority = VolumeProjection {
-        config_map: Some(ConfigMapProjection {
-            name: "kube-root-ca.crt".to_owned(),
-            items: Some(vec![KeyToPath { key: "ca.crt".to_owned(), path: "ca.crt".to_owned(), mode: None }]),
-            optional: None,
-        }),
-        ..VolumeProjection::default()
-    };
-    let namespace = VolumeProjection {
-        downward_api: Some(DownwardAPIProjection {
-            items: Some(vec![DownwardAPIVolumeFile {
-                path: "namespace".to_owned(),
-                field_ref: Some(ObjectFieldSelector {
-                    api_version: Some("v1".to_owned()),
-                    field_path: "metadata.namespace".to_owned(),
-                }),
-                ..DownwardAPIVolumeFile::default()
-            }]),
-        }),
-        ..VolumeProjection::default()
-    };
-    Volume {
-        name: "identity".to_owned(),
-        projected: Some(ProjectedVolumeSource {
-            sources: Some(vec![token, authority, namespace]),
-            default_mode: Some(0o400),
-        }),
-        ..Volume::default()
     }
 }
 
