@@ -7,6 +7,7 @@ pub mod binaries;
 pub mod cluster;
 pub mod directory;
 pub mod http;
+pub mod kubernetes;
 pub mod loopback;
 pub mod model;
 pub mod process;

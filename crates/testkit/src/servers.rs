@@ -79,10 +79,16 @@ pub fn nginx() -> PathBuf {
 /// nginx on `PATH`, or where distributions put it outside of a user's `PATH`.
 #[must_use]
 pub fn find_nginx() -> Option<PathBuf> {
+    find_program("nginx")
+}
+
+/// A program on `PATH`, or where distributions put those of administrators.
+#[must_use]
+pub fn find_program(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let directories =
-        env::split_paths(&path).chain([PathBuf::from("/usr/sbin"), PathBuf::from("/usr/local/sbin")]);
-    directories.map(|directory| directory.join("nginx")).find(|nginx| nginx.is_file())
+        env::split_paths(&path).chain(["/usr/sbin", "/sbin", "/usr/local/sbin"].map(PathBuf::from));
+    directories.map(|directory| directory.join(name)).find(|program| program.is_file())
 }
 
 /// The directory of the workspace that this was compiled in.
@@ -98,7 +104,10 @@ pub fn workspace() -> &'static Path {
 }
 
 /// `$MUSTER_CACHE`, or `muster` in the user's cache directory (XDG base directory specification).
-fn cache() -> io::Result<PathBuf> {
+///
+/// # Errors
+/// There is no place for caches.
+pub fn cache() -> io::Result<PathBuf> {
     let variable = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     variable("MUSTER_CACHE")
         .or_else(|| variable("XDG_CACHE_HOME").map(|cache| cache.join("muster")))
@@ -110,12 +119,23 @@ fn cache() -> io::Result<PathBuf> {
 
 /// Names one build: 16 hexadecimal digits over all that decides what it is.
 fn pin(go_mod: &[u8], go_sum: &[u8]) -> String {
+    digest([go_mod, go_sum].into_iter().chain(BUILD_FLAGS.iter().map(|flag| flag.as_bytes())))
+}
+
+/// 16 hexadecimal digits over parts and their lengths.
+pub(crate) fn digest<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
     let mut hash = Sha256::new();
-    for part in [go_mod, go_sum].into_iter().chain(BUILD_FLAGS.iter().map(|flag| flag.as_bytes())) {
+    for part in parts {
         hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
         hash.update(part);
     }
     hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The SHA-256 of `bytes` in hexadecimal digits.
+#[must_use]
+pub fn hex_digest(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -55,8 +55,7 @@ fn definition(definition: &impl serde::Serialize) -> anyhow::Result<String> {
 
 fn definitions() -> anyhow::Result<String> {
     let all = [Coordinator::crd(), Worker::crd(), Unit::crd()];
-    let texts: Vec<String> =
-        all.iter().map(muster_model::yaml::to_string).collect::<Result<_, _>>()?;
+    let texts: Vec<String> = all.iter().map(muster_model::yaml::to_string).collect::<Result<_, _>>()?;
     Ok(format!("{YAML_NOTE}{}", texts.join("---\n")))
 }
 

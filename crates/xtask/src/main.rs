@@ -1,8 +1,10 @@
 //! Chores of this repository: `cargo xtask --help`.
 
 mod bench;
+mod cluster;
 mod demo;
 mod generate;
+mod images;
 mod run;
 mod servers;
 mod test;
@@ -36,6 +38,14 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    /// Build the container images without a container engine.
+    Images,
+    /// Start, end or use a real Kubernetes cluster on this machine: up, run, down, kubectl …
+    Cluster {
+        /// What the cluster's script is told.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+        arguments: Vec<std::ffi::OsString>,
+    },
     /// Play the main job on real servers and print what was measured.
     Demo,
     /// Measure the figures that the project holds itself to; fail if one misses its bar.
@@ -52,6 +62,8 @@ fn main() -> ExitCode {
         Task::Servers { names } => servers::provide(&names),
         Task::Tidy => tidy::run(),
         Task::Generate { check } => generate::run(check),
+        Task::Images => images::run(),
+        Task::Cluster { arguments } => cluster::run(&arguments),
         Task::Demo => demo::run(),
         Task::Bench { parts } => bench::run(&parts),
         Task::Test => test::run(),

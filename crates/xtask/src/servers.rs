@@ -6,6 +6,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context as _, bail};
+use muster_testkit::kubernetes::binaries::{self, BINARIES, Binary};
 use muster_testkit::servers::{self, BUILD_FLAGS, GoServer};
 use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::Uid;
@@ -19,10 +20,12 @@ pub(crate) enum Name {
     Mimir,
     /// nginx, from the distribution.
     Nginx,
+    /// A Kubernetes cluster: its own binaries built with Go, the rest from the distribution.
+    Kubernetes,
 }
 
 impl Name {
-    const ALL: [Self; 2] = [Self::Nginx, Self::Mimir];
+    const ALL: [Self; 3] = [Self::Nginx, Self::Mimir, Self::Kubernetes];
 }
 
 /// Provides `names`, or all servers if there is none. What is there already is left alone.
@@ -35,6 +38,7 @@ pub(crate) fn provide(names: &[Name]) -> anyhow::Result<()> {
         let path = match name {
             Name::Mimir => build(servers::MIMIR)?,
             Name::Nginx => install_nginx()?,
+            Name::Kubernetes => kubernetes()?,
         };
         anstream::println!("{}", path.display());
     }
@@ -50,20 +54,84 @@ fn build(server: GoServer) -> anyhow::Result<PathBuf> {
     let directory = binary.parent().context("a binary is in a directory")?;
     fs::create_dir_all(directory).with_context(|| format!("failed to make {}", directory.display()))?;
     let _lock = lock(&directory.join("lock"))?;
-    if binary.is_file() {
-        return Ok(binary);
+    if !binary.is_file() {
+        go_build(&server.module(), server.package, BUILD_FLAGS, &binary)?;
     }
-    let started = Instant::now();
-    anstream::eprintln!("building {} with Go; the first time takes some minutes …", server.name);
-    let unfinished = directory.join(format!("{}.unfinished", server.name));
-    let mut go = Command::new("go");
-    go.current_dir(server.module()).env("CGO_ENABLED", "0").arg("build").args(BUILD_FLAGS);
-    go.arg("-o").arg(&unfinished).arg(server.package);
-    succeed(&mut go, "install Go 1.26 or later (https://go.dev/dl)")?;
-    fs::rename(&unfinished, &binary)
-        .with_context(|| format!("failed to put {} in place", binary.display()))?;
-    anstream::eprintln!("built {} in {:.0?}", server.name, started.elapsed());
     Ok(binary)
+}
+
+/// Builds a Go program. It is there whole or not at all.
+fn go_build(module: &Path, package: &str, flags: &[&str], binary: &Path) -> anyhow::Result<()> {
+    let name = binary.file_name().unwrap_or_default().display().to_string();
+    let started = Instant::now();
+    anstream::eprintln!("building {name} with Go; the first time takes some minutes …");
+    let unfinished = binary.with_extension("unfinished");
+    let mut go = Command::new("go");
+    go.current_dir(module).env("CGO_ENABLED", "0").arg("build").args(flags);
+    go.arg("-o").arg(&unfinished).arg(package);
+    succeed(&mut go, "install Go 1.26 or later (https://go.dev/dl)")?;
+    fs::rename(&unfinished, binary)
+        .with_context(|| format!("failed to put {} in place", binary.display()))?;
+    anstream::eprintln!("built {name} in {:.0?}", started.elapsed());
+    Ok(())
+}
+
+/// The packages with what a cluster needs besides its own binaries, and a C compiler for the static ones.
+const CLUSTER_PACKAGES: &[&str] = &[
+    "containerd",
+    "containernetworking-plugins",
+    "curl",
+    "gcc",
+    "iproute2",
+    "jq",
+    "libc6-dev",
+    "musl-tools",
+    "nftables",
+    "openssl",
+    "procps",
+    "runc",
+    "util-linux",
+];
+/// A program of each of them.
+const CLUSTER_TOOLS: &[&str] = &[
+    "containerd",
+    "curl",
+    "gcc",
+    "ip",
+    "jq",
+    "musl-gcc",
+    "nft",
+    "nsenter",
+    "openssl",
+    "pgrep",
+    "runc",
+    "unshare",
+];
+
+/// Builds a cluster's binaries, unless they are there, and installs what else it needs.
+fn kubernetes() -> anyhow::Result<PathBuf> {
+    let there = |tool: &&&str| servers::find_program(tool).is_some();
+    let plugins = Path::new("/usr/lib/cni/bridge").is_file();
+    if !plugins || CLUSTER_TOOLS.iter().filter(there).count() < CLUSTER_TOOLS.len() {
+        install(CLUSTER_PACKAGES, "install these packages yourself")?;
+    }
+    let directory = binaries::directory().context("failed to find out the pin of the cluster")?;
+    fs::create_dir_all(&directory).with_context(|| format!("failed to make {}", directory.display()))?;
+    let _lock = lock(&directory.join("lock"))?;
+    let flags = ["-mod=readonly", "-trimpath", "-ldflags", &binaries::linker_flags()];
+    for Binary { name, module, package } in BINARIES {
+        let binary = directory.join(name);
+        if !binary.is_file() {
+            go_build(&binaries::kit().join("go").join(module), package, &flags, &binary)?;
+        }
+    }
+    let pause = directory.join("pause");
+    if !pause.is_file() {
+        let mut compile = Command::new("gcc");
+        compile.args(["-static", "-Os", "-s", "-o"]).arg(&pause).arg(binaries::kit().join("pause.c"));
+        succeed(&mut compile, "install gcc")?;
+    }
+    Ok(directory)
 }
 
 /// Waits until no other build holds the lock. The kernel lets go of it when its holder ends, however that happens.
@@ -79,7 +147,7 @@ fn lock(path: &Path) -> anyhow::Result<Flock<File>> {
 }
 
 /// A policy-rc.d that answers 101 keeps packages from starting their services (Debian's invoke-rc.d(8)).
-const INSTALL_NGINX: &str = r#"
+const INSTALL: &str = r#"
 export DEBIAN_FRONTEND=noninteractive
 policy=/usr/sbin/policy-rc.d
 if [ ! -e "$policy" ]; then
@@ -88,8 +156,20 @@ if [ ! -e "$policy" ]; then
     chmod 755 "$policy"
 fi
 apt-get update -qq
-apt-get install -y -qq --no-install-recommends nginx-light
+apt-get install -y -qq --no-install-recommends "$@"
 "#;
+
+/// Installs packages of the distribution.
+fn install(packages: &[&str], hint: &str) -> anyhow::Result<()> {
+    anstream::eprintln!("installing {} with apt-get …", packages.join(", "));
+    let mut install = if Uid::effective().is_root() { Command::new("sh") } else { Command::new("sudo") };
+    if !Uid::effective().is_root() {
+        // No password prompt in the middle of a build.
+        install.args(["-n", "sh"]);
+    }
+    install.args(["-euc", INSTALL, "install"]).args(packages);
+    succeed(&mut install, hint).with_context(|| hint.to_owned())
+}
 
 /// Installs nginx unless it is there.
 fn install_nginx() -> anyhow::Result<PathBuf> {
@@ -97,13 +177,7 @@ fn install_nginx() -> anyhow::Result<PathBuf> {
     if let Some(nginx) = servers::find_nginx() {
         return Ok(nginx);
     }
-    anstream::eprintln!("installing nginx with apt-get …");
-    let mut install = if Uid::effective().is_root() { Command::new("sh") } else { Command::new("sudo") };
-    if !Uid::effective().is_root() {
-        // No password prompt in the middle of a build.
-        install.args(["-n", "sh"]);
-    }
-    succeed(install.args(["-euc", INSTALL_NGINX]), HINT).context(HINT)?;
+    install(&["nginx-light"], HINT)?;
     match servers::find_nginx() {
         Some(nginx) => Ok(nginx),
         None => bail!("nginx is still missing after its installation: {HINT}"),

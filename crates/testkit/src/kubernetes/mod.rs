@@ -1,0 +1,6 @@
+//! A real Kubernetes cluster for tests: `cargo xtask servers kubernetes` builds it, [`Cluster`] runs one.
+
+pub mod binaries;
+mod cluster;
+
+pub use cluster::{Cluster, Level, client};

@@ -1,0 +1,109 @@
+//! `cargo xtask images`: Muster's image, and the images that tests run beside it, as OCI archives in `target/images`.
+
+mod oci;
+
+use std::collections::BTreeSet;
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, bail};
+use muster_testkit::kubernetes::binaries;
+use muster_testkit::servers;
+
+use crate::run::succeed;
+use oci::Image;
+
+/// The most that Muster's image may hold, in bytes.
+const MAX_SIZE: u64 = 40_000_000;
+/// The packages with the binaries of the image.
+const PACKAGES: [&str; 3] = ["muster-coordinator", "muster-worker", "muster-cli"];
+
+/// Makes all images.
+///
+/// # Errors
+/// A build fails, a server is missing, or Muster's image is too large.
+pub(crate) fn run() -> anyhow::Result<()> {
+    let directory = binaries::images();
+    fs::create_dir_all(&directory).with_context(|| format!("failed to make {}", directory.display()))?;
+    let built = build()?;
+    let size = write(&directory, "muster", &muster(&built))?;
+    if size > MAX_SIZE {
+        bail!("Muster's image has {size} bytes; at most {MAX_SIZE} are allowed");
+    }
+    write(&directory, "pause", &pause()?)?;
+    write(&directory, "nginx", &nginx()?)?;
+    let mut mimir = Image::new(&["/bin/mimir"]);
+    mimir.file(&servers::mimir(), "/bin/mimir", 0o755);
+    write(&directory, "mimir", &mimir)?;
+    Ok(())
+}
+
+fn write(directory: &Path, name: &str, image: &Image) -> anyhow::Result<u64> {
+    let archive = directory.join(format!("{name}.tar"));
+    let unfinished = directory.join(format!("{name}.unfinished"));
+    let size = image.write(&format!("localhost/{name}:1"), &unfinished)?;
+    // An archive that did not change keeps its time: stores of images made from it stay good.
+    if fs::read(&archive).ok() == Some(fs::read(&unfinished)?) {
+        fs::remove_file(&unfinished)?;
+    } else {
+        fs::rename(&unfinished, &archive)?;
+    }
+    anstream::println!("{:>6.1} MB  {}", size as f64 / 1e6, archive.display());
+    Ok(size)
+}
+
+/// Builds the binaries without any library of this machine. Answers where they are.
+fn build() -> anyhow::Result<PathBuf> {
+    let target = format!("{}-unknown-linux-musl", env::consts::ARCH);
+    add_target(&target)?;
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
+    let mut command = Command::new(cargo);
+    command.current_dir(servers::workspace()).args(["build", "--profile", "image", "--locked", "--bins"]);
+    command.args(["--target", &target]);
+    for package in PACKAGES {
+        command.args(["-p", package]);
+    }
+    command.env(format!("CC_{}", target.replace('-', "_")), "musl-gcc");
+    succeed(&mut command, "install Rust with rustup (https://rustup.rs)")?;
+    Ok(servers::workspace().join("target").join(target).join("image"))
+}
+
+fn add_target(target: &str) -> anyhow::Result<()> {
+    let hint = "install Rust with rustup (https://rustup.rs)";
+    succeed(Command::new("rustup").args(["target", "add", target]).current_dir(servers::workspace()), hint)
+}
+
+fn muster(built: &Path) -> Image {
+    let mut image = Image::new(&["/muster"]);
+    for program in ["coordinator", "worker", "muster"] {
+        image.file(&built.join(program), format!("/{program}"), 0o555);
+    }
+    image.link("/kubectl-muster", "muster");
+    image
+}
+
+/// What holds a pod's namespaces.
+fn pause() -> anyhow::Result<Image> {
+    let program = binaries::directory()?.join("pause");
+    let mut image = Image::new(&["/pause"]);
+    image.file(&program, "/pause", 0o755);
+    Ok(image)
+}
+
+/// This machine's nginx with the libraries that it needs, and nothing else.
+fn nginx() -> anyhow::Result<Image> {
+    let nginx = servers::nginx();
+    let output = Command::new("ldd").arg(&nginx).output().context("failed to run ldd")?;
+    let listed = String::from_utf8_lossy(&output.stdout).into_owned();
+    let libraries: BTreeSet<&str> = listed.split_whitespace().filter(|word| word.starts_with('/')).collect();
+    let mut image = Image::new(&["/usr/sbin/nginx"]);
+    image.file(&nginx, "/usr/sbin/nginx", 0o755);
+    for library in libraries {
+        let file = fs::canonicalize(library).with_context(|| format!("failed to find {library}"))?;
+        image.file(&file, library, 0o755);
+    }
+    Ok(image)
+}
