@@ -27,6 +27,10 @@ fn command(home: &Path) -> Command {
     command
         .env_remove("MUSTER_MODEL")
         .env_remove("CLICOLOR_FORCE")
+        // No cluster either.
+        .env_remove("KUBECONFIG")
+        .env_remove("KUBERNETES_SERVICE_HOST")
+        .env("HOME", home)
         .env("XDG_STATE_HOME", home)
         .stdin(Stdio::null());
     command

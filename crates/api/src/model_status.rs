@@ -20,7 +20,10 @@ pub struct ModelStatus {
     pub model: String,
     /// What carries it: `local` or `kubernetes`.
     pub substrate: String,
-    /// What keeps the substrate itself from working, such as a full disk under the model directory.
+    /// The kubeconfig context through which it was looked at, on Kubernetes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context: Option<String>,
+    /// What keeps the substrate itself from working, such as a full disk under the model directory, or from being seen whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
     /// Every application by name.

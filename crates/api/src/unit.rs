@@ -27,7 +27,8 @@ use serde_json::Value;
     printcolumn(name = "Message", type_ = "string", json_path = ".status.report.lastError"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+// Nothing unknown is refused: agents of an older version must go on reading what a newer coordinator writes.
+#[serde(rename_all = "camelCase")]
 pub struct UnitSpec {
     /// The unit's application.
     #[serde(default)]

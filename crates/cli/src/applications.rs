@@ -89,11 +89,6 @@ impl Applications {
         self.documents.iter().map(|(name, document)| (name, document))
     }
 
-    /// Whether the name is taken.
-    pub(crate) fn contains(&self, name: &AppName) -> bool {
-        self.iter().any(|(other, _)| other == name)
-    }
-
     /// The application of that name.
     pub(crate) fn get(&self, name: &AppName) -> Result<&Document, ApplicationError> {
         self.iter().find(|(other, _)| *other == name).map(|(_, document)| document).ok_or_else(|| {

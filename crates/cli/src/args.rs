@@ -2,10 +2,11 @@
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use clap::parser::ValueSource;
+use clap::{Arg, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, ValueHint};
 use muster_api::MAX_UNITS;
 use muster_model::{AppName, WorkloadStatus};
 
@@ -18,7 +19,7 @@ use muster_model::{AppName, WorkloadStatus};
     after_help = "Exit codes: 0 done, 1 the answer is no (a wait timed out, a check found errors), 2 wrong usage or failure."
 )]
 pub(crate) struct Arguments {
-    /// The model: a name, or a path with a '/' in it
+    /// The model on this machine: a name, or a path with a '/' in it
     #[arg(
         short,
         long,
@@ -28,12 +29,115 @@ pub(crate) struct Arguments {
         value_name = "NAME|PATH"
     )]
     pub(crate) model: OsString,
+    /// Who chose the model.
+    #[arg(skip)]
+    pub(crate) model_from: ModelFrom,
     /// When to use colours
     #[arg(long, global = true, default_value = "auto", value_name = "WHEN")]
     pub(crate) color: ColorWhen,
+    /// Where a cluster is.
+    #[command(flatten)]
+    pub(crate) cluster: Cluster,
     /// What to do
     #[command(subcommand)]
     pub(crate) verb: Verb,
+}
+
+/// Who chose the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum ModelFrom {
+    /// Nobody.
+    #[default]
+    Default,
+    /// `MUSTER_MODEL`.
+    Environment,
+    /// `--model`.
+    Flag,
+}
+
+/// Where a cluster is, and which namespace of it.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Kubernetes")]
+pub(crate) struct Cluster {
+    /// Work on the cluster of this kubeconfig context
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) context: Option<String>,
+    /// The namespace, which is the model there; the context's own where none is given
+    #[arg(short, long, global = true, value_name = "NAME", value_parser = namespace)]
+    pub(crate) namespace: Option<String>,
+    /// The kubeconfig; $KUBECONFIG or ~/.kube/config where none is given
+    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) kubeconfig: Option<PathBuf>,
+}
+
+impl Cluster {
+    /// The flag that says that a cluster is meant, if one is given.
+    pub(crate) fn flag(&self) -> Option<&'static str> {
+        let given = [
+            ("--context", self.context.is_some()),
+            ("--namespace", self.namespace.is_some()),
+            ("--kubeconfig", self.kubeconfig.is_some()),
+        ];
+        given.into_iter().find(|(_, given)| *given).map(|(flag, _)| flag)
+    }
+}
+
+/// `--namespace` for verbs that have another `-n` of Juju's.
+fn long_namespace() -> Arg {
+    Arg::new("namespace")
+        .long("namespace")
+        .value_name("NAME")
+        .value_parser(namespace)
+        .help("The namespace, which is the model there; the context's own where none is given")
+        .help_heading("Kubernetes")
+}
+
+/// The name that the program was called by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Program {
+    /// `muster`.
+    Muster,
+    /// `kubectl muster`, which kubectl runs as `kubectl-muster`.
+    Plugin,
+}
+
+impl Program {
+    /// Tells from the first word of a command line.
+    pub(crate) fn of(first: Option<&OsString>) -> Self {
+        if called(first, "kubectl-muster") { Self::Plugin } else { Self::Muster }
+    }
+
+    /// What a person types.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Muster => "muster",
+            Self::Plugin => "kubectl muster",
+        }
+    }
+}
+
+/// Whether kubectl asks how words after `kubectl muster` could be completed.
+pub(crate) fn is_completion(first: Option<&OsString>) -> bool {
+    called(first, "kubectl_complete-muster")
+}
+
+fn called(first: Option<&OsString>, name: &str) -> bool {
+    first.and_then(|first| Path::new(first).file_name()).is_some_and(|file| file == name)
+}
+
+impl Arguments {
+    /// Reads a command line, whose first word is the program's own name.
+    pub(crate) fn read(program: Program, words: Vec<OsString>) -> Result<Self, clap::Error> {
+        let mut command: Command = Self::command().bin_name(program.as_str());
+        let matches = command.try_get_matches_from_mut(words)?;
+        let mut arguments = Self::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
+        arguments.model_from = match matches.value_source("model") {
+            Some(ValueSource::CommandLine) => ModelFrom::Flag,
+            Some(ValueSource::EnvVariable) => ModelFrom::Environment,
+            _ => ModelFrom::Default,
+        };
+        Ok(arguments)
+    }
 }
 
 /// What to do.
@@ -49,6 +153,8 @@ pub(crate) enum Verb {
     /// Check files of YAML documents without a running model
     Check(Check),
     /// Print a shell's completion script
+    ///
+    /// kubectl completes `kubectl muster` by itself where kubectl_complete-muster on PATH is a link to muster.
     Completion {
         /// Which shell
         shell: clap_complete::Shell,
@@ -137,14 +243,14 @@ pub(crate) struct Status {
 
 /// Arguments of `deploy`.
 #[derive(Debug, Clone, Args)]
+#[command(arg(long_namespace()))]
 pub(crate) struct Deploy {
     /// The charm: {mimir,loki,tempo}-{coordinator,worker}-k8s or s3-integrator
     pub(crate) charm: String,
     /// The application's name; the charm's where none is given
     pub(crate) name: Option<AppName>,
     /// How many units
-    #[arg(short = 'n', long, visible_alias = "num-units", default_value_t = 1, value_name = "N",
-          value_parser = clap::value_parser!(u32).range(0..=i64::from(MAX_UNITS)))]
+    #[arg(short = 'n', long, visible_alias = "num-units", default_value_t = 1, value_name = "N", value_parser = units)]
     pub(crate) units: u32,
     /// An option's value, or @FILE to read it from a file, @- from standard input. Repeatable
     #[arg(long = "config", value_name = "KEY=VALUE")]
@@ -236,6 +342,7 @@ pub(crate) struct WaitFor {
 
 /// Arguments of `debug-log`.
 #[derive(Debug, Clone, Args)]
+#[command(arg(long_namespace()))]
 pub(crate) struct DebugLog {
     /// Show only these units, or all units of these applications
     pub(crate) select: Vec<String>,
@@ -323,11 +430,32 @@ pub(crate) fn status_word(word: &str) -> Result<WorkloadStatus, String> {
         .ok_or_else(|| format!("use one of {}", STATUSES.map(WorkloadStatus::as_str).join(", ")))
 }
 
+/// Reads the `-n` of `deploy`, where people who know kubectl write a namespace.
+fn units(text: &str) -> Result<u32, String> {
+    text.parse().ok().filter(|n| *n <= MAX_UNITS).ok_or_else(|| {
+        format!("use a number of units from 0 to {MAX_UNITS}; a namespace is given with --namespace")
+    })
+}
+
+/// Reads the `-n` of `debug-log`, likewise.
 fn lines(text: &str) -> Result<usize, String> {
-    text.parse()
-        .ok()
-        .filter(|n| (1..=100_000).contains(n))
-        .ok_or_else(|| "use a number from 1 to 100000".to_owned())
+    text.parse().ok().filter(|n| (1..=100_000).contains(n)).ok_or_else(|| {
+        "use a number of lines from 1 to 100000; a namespace is given with --namespace".to_owned()
+    })
+}
+
+/// Checks a namespace's name, which becomes part of a path.
+fn namespace(text: &str) -> Result<String, String> {
+    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let is_label = (1..=63).contains(&text.len())
+        && text.chars().all(inner)
+        && !text.starts_with('-')
+        && !text.ends_with('-');
+    if is_label {
+        Ok(text.to_owned())
+    } else {
+        Err("write at most 63 lower-case letters, digits and '-', neither first nor last".to_owned())
+    }
 }
 
 /// Reads a duration of hours, minutes and seconds, each a whole number with its unit: `90s`, `5m`, `1h30m`.
@@ -415,6 +543,53 @@ mod tests {
         };
         assert_eq!((wait.status, wait.timeout), (WorkloadStatus::Active, Duration::from_secs(300)));
         assert_eq!(parse(&["status", "-m", "./here"]).unwrap().model, "./here");
+    }
+
+    #[test]
+    fn a_namespace_stands_before_or_after_the_verb() {
+        for words in [
+            &["-n", "team", "status"][..],
+            &["status", "-n", "team"],
+            &["scale", "mimir", "2", "--namespace", "team"],
+            &["--namespace=team", "deploy", "c", "-n", "2"],
+            &["deploy", "c", "-n", "2", "--namespace", "team"],
+            &["debug-log", "-n", "5", "--namespace", "team"],
+            &["-n", "team", "debug-log", "-n", "5"],
+        ] {
+            let arguments = parse(words).unwrap();
+            assert_eq!(arguments.cluster.namespace.as_deref(), Some("team"), "{words:?}");
+            assert_eq!(arguments.cluster.flag(), Some("--namespace"));
+            if let Verb::Model(ModelVerb::Deploy(deploy)) = arguments.verb {
+                assert_eq!(deploy.units, 2);
+            }
+        }
+        let error = |words: &[&str]| {
+            let words = std::iter::once("muster").chain(words.iter().copied());
+            Arguments::try_parse_from(words).unwrap_err().to_string()
+        };
+        for words in [&["deploy", "c", "-n", "team"][..], &["debug-log", "-n", "team"]] {
+            assert!(error(words).contains("--namespace"), "{}", error(words));
+        }
+        for bad in ["", "a/b", "..", "A", "-a", "a-", &"a".repeat(64)] {
+            assert!(parse(&["status", &format!("--namespace={bad}")]).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_plugin_is_the_same_program_under_another_name() {
+        let read = |words: &[&str]| {
+            let words: Vec<OsString> = words.iter().map(OsString::from).collect();
+            let program = Program::of(words.first());
+            (program, Arguments::read(program, words))
+        };
+        let (program, arguments) = read(&["/usr/bin/kubectl-muster", "status", "--context", "dev"]);
+        assert_eq!((program, arguments.unwrap().cluster.context.as_deref()), (Program::Plugin, Some("dev")));
+        let usage = |words: &[&str]| read(words).1.unwrap_err().to_string();
+        assert!(usage(&["kubectl-muster", "scale", "--help"]).contains("Usage: kubectl muster scale"));
+        assert!(usage(&["muster", "scale", "--help"]).contains("Usage: muster scale"));
+        assert_eq!(read(&["muster", "-m", "x", "status"]).1.unwrap().model_from, ModelFrom::Flag);
+        assert_eq!(read(&["muster", "status", "-m", "x"]).1.unwrap().model_from, ModelFrom::Flag);
+        assert_eq!(Program::of(None), Program::Muster);
     }
 
     #[test]

@@ -10,7 +10,9 @@ use muster_api::{Coordinator, Document, DocumentError, S3_SECRET_TYPE, Worker, s
 use muster_model::{
     AppName, Finding, ObjectStorage, Reason, Secret, Subject, TlsMaterial, WorkloadStatus, yaml,
 };
-use muster_planner::{CarryOver, Claim, ObjectStore, Observed, ObservedWorker, Probe, Tls, contested, plan};
+use muster_planner::{
+    CarryOver, Claim, ObjectStore, Observed, ObservedWorker, Probe, Seeds, Tls, contested, plan,
+};
 
 use crate::applications::TLS_SECRET_TYPE;
 use crate::failure::{Answer, Failure};
@@ -132,7 +134,7 @@ pub(crate) fn findings(documents: &[Document]) -> Vec<Finding> {
         .collect();
     let claims = coordinators.iter().filter_map(|(name, coordinator)| {
         let store = stores.get(coordinator.spec.s3.as_ref()?.secret.as_str())?;
-        Some(Claim { coordinator: name, storage: store.as_ref().ok()?, carry: None })
+        Some(Claim { coordinator: (*name).clone(), storage: store.as_ref().ok()?, carry: None })
     });
     let taken = contested(claims);
     for (name, coordinator) in &coordinators {
@@ -149,6 +151,8 @@ pub(crate) fn findings(documents: &[Document]) -> Vec<Finding> {
                 .collect(),
             object_store,
             tls: tls(coordinator, &named),
+            seeds: Seeds::Units,
+            obstacles: Vec::new(),
             carry: CarryOver::default(),
         };
         findings.extend(plan(&observed, Timestamp::UNIX_EPOCH).findings);
@@ -243,7 +247,7 @@ fn object_store(
     match (stores.get(secret.as_str()), taken_by) {
         (Some(Err(problem)), _) => (ObjectStore::Invalid { secret, problem: problem.clone() }, None),
         (Some(Ok(storage)), Some(by)) => {
-            (ObjectStore::Taken { bucket: storage.bucket.clone(), by: by.clone() }, None)
+            (ObjectStore::Taken { bucket: storage.bucket.clone(), by: by.to_string() }, None)
         }
         (Some(Ok(storage)), None) => (answering(storage.clone()), None),
         (None, _) => {

@@ -22,6 +22,8 @@ pub(crate) enum Failure {
         message: String,
         /// The next step, where one is known.
         hint: Option<String>,
+        /// Whether it may be over by itself soon, so that who waits anyway can ask again.
+        passing: bool,
     },
     /// Somebody else edited the model between reading and writing. Trying again reads it anew.
     #[error("the model is being edited by others all the time; try again")]
@@ -34,7 +36,12 @@ pub(crate) enum Failure {
 impl Failure {
     /// A failure without a hint.
     pub(crate) fn new(message: impl Display) -> Self {
-        Self::Refused { message: message.to_string(), hint: None }
+        Self::Refused { message: message.to_string(), hint: None, passing: false }
+    }
+
+    /// A failure that may be over by itself soon.
+    pub(crate) fn passing(message: impl Display) -> Self {
+        Self::Refused { message: message.to_string(), hint: None, passing: true }
     }
 
     /// A failure of another crate, with what caused it. A cause that the message quotes already is not said twice.
@@ -55,9 +62,16 @@ impl Failure {
     /// The same failure with a hint, if it has none yet.
     pub(crate) fn hint(self, next: impl Display) -> Self {
         match self {
-            Self::Refused { message, hint: None } => Self::Refused { message, hint: Some(next.to_string()) },
+            Self::Refused { message, hint: None, passing } => {
+                Self::Refused { message, hint: Some(next.to_string()), passing }
+            }
             other => other,
         }
+    }
+
+    /// Whether it may be over by itself soon.
+    pub(crate) fn is_passing(&self) -> bool {
+        matches!(self, Self::Refused { passing: true, .. })
     }
 
     /// Whether the output was closed by its reader.

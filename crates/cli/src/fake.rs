@@ -48,6 +48,8 @@ pub(crate) struct Fake {
     pub(crate) logs: Vec<UnitLog>,
     /// Every write, in order.
     pub(crate) writes: Vec<String>,
+    pub(crate) left_out: Vec<String>,
+    pub(crate) shared: bool,
 }
 
 impl Fake {
@@ -103,9 +105,21 @@ impl Substrate for Fake {
     async fn logs(&mut self, lines: usize) -> Result<Vec<UnitLog>, Failure> {
         let last = |log: &UnitLog| UnitLog {
             unit: log.unit.clone(),
-            lines: log.lines[log.lines.len().saturating_sub(lines)..].to_vec(),
+            lines: log
+                .lines
+                .as_ref()
+                .map(|all| all[all.len().saturating_sub(lines)..].to_vec())
+                .map_err(Clone::clone),
         };
         Ok(self.logs.iter().map(last).collect())
+    }
+
+    fn left_out(&self) -> &[String] {
+        &self.left_out
+    }
+
+    fn is_shared(&self) -> bool {
+        self.shared
     }
 }
 
@@ -152,6 +166,7 @@ pub(crate) fn model_status(
         format_version: FORMAT_VERSION,
         problem: None,
         model: "default".to_owned(),
+        context: None,
         substrate: "local".to_owned(),
         applications: applications.into_iter().map(|(name, status)| (app(name), status)).collect(),
     }

@@ -79,7 +79,7 @@ impl Substrate for Local {
     async fn logs(&mut self, lines: usize) -> Result<Vec<UnitLog>, Failure> {
         match self.ask(Request::Logs { lines }).await? {
             Response::Logs { units } => {
-                Ok(units.into_iter().map(|(unit, lines)| UnitLog { unit, lines }).collect())
+                Ok(units.into_iter().map(|(unit, lines)| UnitLog { unit, lines: Ok(lines) }).collect())
             }
             _ => Err(unexpected()),
         }

@@ -1,5 +1,7 @@
 //! What is generated from the command line's definition: completions, man pages, the reference page.
 
+use std::ffi::OsString;
+
 use clap::{Command, CommandFactory};
 
 use crate::args::Arguments;
@@ -11,6 +13,25 @@ pub(crate) fn completion(shell: clap_complete::Shell) -> Vec<u8> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Arguments::command(), "muster", &mut script);
     script
+}
+
+/// What the last of these words could become after `kubectl muster`, in kubectl's form: a line each, and a last one that
+/// asks for no names of files.
+pub(crate) fn candidates(words: &[OsString]) -> String {
+    let command = defined();
+    let words: Vec<&str> = words.iter().map(|word| word.to_str().unwrap_or_default()).collect();
+    let (begun, before) = words.split_last().map_or(("", &[][..]), |(last, before)| (*last, before));
+    let verb = before.iter().find_map(|word| verbs(&command).find(|verb| verb.get_name() == *word));
+    let flags = verb.unwrap_or(&command).get_arguments().filter_map(|argument| argument.get_long());
+    let mut candidates: Vec<String> = flags.map(|flag| format!("--{flag}")).collect();
+    if verb.is_none() {
+        candidates.extend(verbs(&command).map(|verb| verb.get_name().to_owned()));
+    }
+    let fits = candidates.iter().filter(|word| {
+        // Flags are many: they are offered to who asks for one.
+        word.starts_with(begun) && (begun.starts_with('-') || !word.starts_with('-'))
+    });
+    fits.map(|word| format!("{word}\n")).chain([":4\n".to_owned()]).collect()
 }
 
 /// A man page in roff: of one verb, or of the whole tool.
@@ -82,6 +103,18 @@ mod tests {
         }
         let written = std::fs::read_to_string(path).unwrap();
         assert!(written == markdown(), "docs/reference/cli.md is stale: write it with muster generate-docs");
+    }
+
+    #[test]
+    fn kubectl_is_told_what_words_could_become() {
+        let of = |words: &[&str]| {
+            candidates(&words.iter().map(OsString::from).collect::<Vec<_>>()).replace('\n', " ")
+        };
+        assert_eq!(of(&["re"]), "remove-relation remove-application :4 ");
+        assert_eq!(of(&["-n", "team", "scale", "--name"]), "--namespace :4 ");
+        assert_eq!(of(&["deploy", "--sec"]), "--secret-key-file :4 ");
+        assert_eq!(of(&["scale", ""]), ":4 ");
+        assert!(of(&[""]).contains("status ") && of(&[]).contains("status "));
     }
 
     #[test]

@@ -45,9 +45,7 @@ impl Selection {
 pub(crate) fn tables(status: &ModelStatus, screen: Screen) -> String {
     let width = screen.width;
     let colour = screen.colour;
-    let mut header = Table::new([Column::new("Model"), Column::new("Substrate")]);
-    header.push([Cell::new(&status.model), Cell::new(&status.substrate)]);
-    let mut sections = vec![header.lay_out(width, colour).lines];
+    let mut sections = vec![header(status, width, colour)];
     let mut in_full = Vec::new();
     if let Some(problem) = &status.problem {
         sections.push(text::wrap(&format!("Problem: {problem}"), width));
@@ -126,6 +124,21 @@ pub(crate) fn tables(status: &ModelStatus, screen: Screen) -> String {
         sections.push(lines);
     }
     sections.iter().map(|lines| lines.join("\n") + "\n").collect::<Vec<_>>().join("\n")
+}
+
+/// Which model this is, and where.
+fn header(status: &ModelStatus, width: usize, colour: bool) -> Vec<String> {
+    let [model, substrate] = [Column::new("Model"), Column::new("Substrate")];
+    let cells = [Cell::new(&status.model), Cell::new(&status.substrate)];
+    let Some(context) = &status.context else {
+        let mut table = Table::new([model, substrate]);
+        table.push(cells);
+        return table.lay_out(width, colour).lines;
+    };
+    let mut table = Table::new([model, substrate, Column::new("Context").cut(0, 12)]);
+    let [model, substrate] = cells;
+    table.push([model, substrate, Cell::new(context)]);
+    table.lay_out(width, colour).lines
 }
 
 /// Those statuses whose message was cut and that are not active.
@@ -262,6 +275,13 @@ mod tests {
         let none =
             model_status([("idle", application("mimir-worker-k8s", WorkloadStatus::Blocked, "no units", 0))]);
         check_golden("status-no-units", &tables(&none, screen(100, false)));
+        let cluster = muster_api::ModelStatus {
+            substrate: "kubernetes".to_owned(),
+            context: Some("admin@production".to_owned()),
+            problem: Some("Secrets may not be read".to_owned()),
+            ..starting()
+        };
+        check_golden("status-context", &tables(&cluster, screen(100, false)));
         let mut hostile = application(
             "mimir-worker-k8s",
             WorkloadStatus::Error,

@@ -1,5 +1,7 @@
 //! What verbs need of whatever carries a model. Verbs are written once against [`Substrate`].
 
+use std::time::Duration;
+
 use muster_api::{Document, Kind, ModelStatus};
 use muster_model::AppName;
 
@@ -19,8 +21,8 @@ pub(crate) enum Write {
 pub(crate) struct UnitLog {
     /// The unit's name.
     pub(crate) unit: String,
-    /// Its lines.
-    pub(crate) lines: Vec<String>,
+    /// Its lines, or why there are none.
+    pub(crate) lines: Result<Vec<String>, String>,
 }
 
 /// A model, wherever it runs.
@@ -35,4 +37,16 @@ pub(crate) trait Substrate {
     async fn status(&mut self) -> Result<ModelStatus, Failure>;
     /// The last `lines` lines of every unit.
     async fn logs(&mut self, lines: usize) -> Result<Vec<UnitLog>, Failure>;
+    /// How long to wait between two looks at the status.
+    fn pace(&self) -> Duration {
+        Duration::from_millis(200)
+    }
+    /// What of the model the last reading left out, and why: what may not be read, or cannot be. One line each.
+    fn left_out(&self) -> &[String] {
+        &[]
+    }
+    /// Whether others keep Secrets of their own where the model is: certificates that no coordinator names are theirs.
+    fn is_shared(&self) -> bool {
+        false
+    }
 }

@@ -39,6 +39,7 @@ pub(crate) async fn run(
         format_version: FORMAT_VERSION,
         problem: None,
         model: settings.name.clone(),
+        context: None,
         substrate: "local".to_owned(),
         applications: Default::default(),
     });

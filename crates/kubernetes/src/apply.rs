@@ -103,6 +103,7 @@ impl<'a> Application<'a> {
             image: &self.context.image,
             coordinator: self.coordinator,
             workers: &workers,
+            observed: self.observed,
             plan: self.plan,
         };
         let (mut secrets, mut first, mut rest) = (Vec::new(), Vec::new(), Vec::new());

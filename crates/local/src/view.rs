@@ -78,6 +78,7 @@ pub(crate) fn model_status(
         problem,
         model: state.name.clone(),
         substrate: SUBSTRATE.to_owned(),
+        context: None,
         applications,
     }
 }

@@ -70,7 +70,7 @@ fn without_s3_nothing_starts() {
             "bucket",
         ),
         (
-            ObjectStore::Taken { bucket: "b".to_owned(), by: app("other") },
+            ObjectStore::Taken { bucket: "b".to_owned(), by: "other".to_owned() },
             "already belongs to coordinator other",
         ),
         (failed_store(Reason::ObjectStoreDenied), "the store says no"),
@@ -384,13 +384,13 @@ fn the_first_coordinator_of_a_bucket_has_it() {
     let (one, two) = (storage("one"), storage("two"));
     let claims = [(&b, &one), (&a, &one), (&c, &two)];
     let new = claims.map(|(coordinator, storage)| Claim { coordinator, storage, carry: None });
-    assert_eq!(contested(new), [(a.clone(), b.clone())].into());
+    assert_eq!(contested(new), [(&a, &b)].into());
     // One that comes to name another's bucket later does not take it from those who run with it.
     let running = monolith(1).observed.carry;
     let mimir = storage("mimir");
     let claims = [(&b, None), (&a, Some(&running))];
     let refused = contested(claims.map(|(coordinator, carry)| Claim { coordinator, storage: &mimir, carry }));
-    assert_eq!(refused, [(b, a)].into());
+    assert_eq!(refused, [(&b, &a)].into());
 }
 
 #[test]

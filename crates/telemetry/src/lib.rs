@@ -52,10 +52,15 @@ impl fmt::Display for Format {
     }
 }
 
+/// What is written where `RUST_LOG` does not say otherwise. Clients of the Kubernetes API complain about every single try; whoever
+/// tries again and again knows better what is worth a line.
+const EVENTS: &str = "info,kube_client=off,kube_runtime=off";
+
 /// Starts to write events to standard error: `info` and above, or as `RUST_LOG` says. Directives in it that cannot be
 /// read are ignored with a note. A second call changes nothing.
 pub fn init(format: Format) {
-    let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).from_env_lossy();
+    let events = std::env::var(EnvFilter::DEFAULT_ENV).unwrap_or_else(|_| EVENTS.to_owned());
+    let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).parse_lossy(events);
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)

@@ -24,8 +24,13 @@ pub(crate) async fn run(
     }
     for log in chosen {
         let unit = text::plain(&log.unit);
-        let lines = log.lines.iter().map(|line| format!("{unit}: {}\n", text::plain(line)));
-        printer.data(&lines.collect::<String>())?;
+        match &log.lines {
+            Ok(lines) => {
+                let lines = lines.iter().map(|line| format!("{unit}: {}\n", text::plain(line)));
+                printer.data(&lines.collect::<String>())?;
+            }
+            Err(problem) => printer.say(&format!("{unit} has no log: {problem}")),
+        }
     }
     Ok(Answer::Yes)
 }
@@ -34,19 +39,22 @@ pub(crate) async fn run(
 mod tests {
     use crate::fake::Fake;
     use crate::substrate::UnitLog;
-    use crate::verbs::tests::{data, run};
+    use crate::verbs::tests::{data, run, said};
 
     #[tokio::test]
     async fn lines_name_their_unit_and_steer_nothing() {
         let log = |unit: &str, lines: &[&str]| UnitLog {
             unit: unit.to_owned(),
-            lines: lines.iter().map(|line| (*line).to_owned()).collect(),
+            lines: Ok(lines.iter().map(|line| (*line).to_owned()).collect()),
         };
+        let silent = UnitLog { unit: "mimir-read/1".to_owned(), lines: Err("it is not there".to_owned()) };
         let mut fake = Fake {
-            logs: vec![log("mimir/0", &["a", "b\u{1b}[2Jc"]), log("mimir-read/0", &["d"])],
+            logs: vec![log("mimir/0", &["a", "b\u{1b}[2Jc"]), log("mimir-read/0", &["d"]), silent],
             ..Fake::default()
         };
-        assert_eq!(data(&run(&mut fake, &["debug-log"]).await), "mimir/0: a\nmimir/0: bc\nmimir-read/0: d\n");
+        let all = run(&mut fake, &["debug-log"]).await;
+        assert_eq!(data(&all), "mimir/0: a\nmimir/0: bc\nmimir-read/0: d\n");
+        assert_eq!(said(&all), "mimir-read/1 has no log: it is not there\n");
         assert_eq!(data(&run(&mut fake, &["debug-log", "-n", "1", "mimir"]).await), "mimir/0: bc\n");
         assert_eq!(data(&run(&mut fake, &["debug-log", "mimir-read/0"]).await), "mimir-read/0: d\n");
         assert!(run(&mut fake, &["debug-log", "nobody"]).await.is_err());

@@ -3,7 +3,7 @@
 use muster_api::Document;
 use muster_model::AppName;
 
-use crate::applications::Applications;
+use crate::applications::{Applications, Nature, nature};
 use crate::args;
 use crate::deploy;
 use crate::failure::{Answer, Failure};
@@ -34,7 +34,7 @@ pub(crate) async fn run(
     let document = deploy::document(charm, &name, args.units, &settings)?;
 
     let apps = Applications::new(substrate.documents().await?);
-    if apps.contains(&name) {
+    if takes_name(&apps, &name, &document) {
         return Err(Failure::new(format!("application {name} is in the model already"))
             .hint(format!("choose another name: muster deploy {} NAME", charm.name)));
     }
@@ -47,6 +47,13 @@ pub(crate) async fn run(
         printer.say(&format!("hint: {next}"));
     }
     Ok(Answer::Yes)
+}
+
+/// Whether the name is taken. A certificate is no application: it takes a name from other Secrets only.
+fn takes_name(apps: &Applications, name: &AppName, document: &Document) -> bool {
+    let is_secret = document.kind() == muster_api::Kind::Secret;
+    apps.get(name)
+        .is_ok_and(|there| is_secret || !matches!(nature(there), Nature::Certificate | Nature::OtherSecret))
 }
 
 /// What a new application needs next.
@@ -90,7 +97,7 @@ mod tests {
             "Deployed mimir-write from charm mimir-worker-k8s, 2 units\n\
              hint: it needs its coordinator: muster integrate mimir mimir-write\n"
         );
-        assert!(fake.applications().contains(&app("mimir-write")));
+        assert!(fake.applications().get(&app("mimir-write")).is_ok());
         assert_eq!(fake.writes, ["Create Worker mimir-write"]);
     }
 

@@ -1,8 +1,10 @@
 //! `muster export`.
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::api::core::v1::Secret;
 use muster_api::{Document, secret_values};
-use muster_model::yaml;
+use muster_model::{AppName, yaml};
 use serde_json::{Map, Value, json};
 
 use crate::applications::{Applications, Nature, nature};
@@ -22,7 +24,15 @@ pub(crate) async fn run(
     printer: &mut Printer<'_>,
 ) -> Result<Answer, Failure> {
     let apps = Applications::new(substrate.documents().await?);
-    let exported = apps.iter().map(|(_, document)| export(document, args.show_secrets));
+    let certificates: BTreeSet<&str> =
+        apps.iter().filter_map(|(_, document)| certificate(document)).collect();
+    let is_of_model = |name: &AppName, document: &Document| {
+        !substrate.is_shared()
+            || nature(document) != Nature::Certificate
+            || certificates.contains(name.as_str())
+    };
+    let exported = apps.iter().filter(|(name, document)| is_of_model(name, document));
+    let exported = exported.map(|(_, document)| export(document, args.show_secrets));
     let exported = exported.collect::<Result<Vec<_>, _>>()?;
     match args.output {
         Format::Json => {
@@ -33,7 +43,18 @@ pub(crate) async fn run(
             printer.data(&texts.join("---\n"))?;
         }
     }
+    for remark in substrate.left_out() {
+        printer.say(remark);
+    }
     Ok(Answer::Yes)
+}
+
+/// The Secret with the certificate that a coordinator names.
+fn certificate(document: &Document) -> Option<&str> {
+    match document {
+        Document::Coordinator(coordinator) => coordinator.spec.tls.as_ref().map(|tls| tls.secret.as_str()),
+        Document::Worker(_) | Document::Secret(_) => None,
+    }
 }
 
 /// A document without what only its substrate knows.
@@ -118,7 +139,7 @@ mod tests {
     use muster_api::Document;
 
     use crate::fake::{Fake, model};
-    use crate::verbs::tests::{data, run};
+    use crate::verbs::tests::{data, run, said};
 
     const CERTIFICATE: &str = "
 apiVersion: v1
@@ -138,6 +159,19 @@ data: {tls.key: LS0tLS1CRUdJTgpQUklWQVRFIEtFWQo=}
         assert_eq!(again, before, "{text}");
         let json = data(&run(&mut fake, &["export", "--show-secrets", "-o", "json"]).await);
         assert_eq!(serde_json::from_str::<Vec<serde_json::Value>>(&json).unwrap().len(), 3);
+    }
+
+    #[tokio::test]
+    async fn what_others_keep_beside_the_model_is_not_exported() {
+        let more = "{apiVersion: muster.dev/v1alpha1, kind: Coordinator, metadata: {name: loki}, spec: {product: loki, tls: {secret: cert}}}\n---\n";
+        let other = CERTIFICATE.replace("name: cert", "name: other");
+        let mut fake = Fake::with_model(&format!("{more}{CERTIFICATE}---{other}"));
+        assert!(data(&run(&mut fake, &["export"]).await).contains("name: other"));
+        fake.shared = true;
+        fake.left_out = vec!["a Secret may not be read".to_owned()];
+        let done = run(&mut fake, &["export"]).await;
+        assert!(!data(&done).contains("name: other") && data(&done).contains("name: cert"));
+        assert_eq!(said(&done), "a Secret may not be read\n");
     }
 
     #[tokio::test]

@@ -4,6 +4,7 @@
 pub(crate) mod config;
 pub(crate) mod debug_log;
 pub(crate) mod deploy;
+pub(crate) mod explain;
 pub(crate) mod export;
 pub(crate) mod integrate;
 pub(crate) mod remove;
@@ -42,7 +43,6 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::args::{Arguments, Verb};
-    use crate::fake::Fake;
     use crate::printer::Screen;
 
     /// What a verb answered and wrote.
@@ -53,14 +53,14 @@ pub(crate) mod tests {
         err: String,
     }
 
-    /// Runs `muster WORDS` on the fake model, on no terminal.
-    pub(crate) async fn run(fake: &mut Fake, words: &[&str]) -> Result<Done, Failure> {
+    /// Runs `muster WORDS` on a model, on no terminal.
+    pub(crate) async fn run(model: &mut impl Substrate, words: &[&str]) -> Result<Done, Failure> {
         let arguments =
             Arguments::try_parse_from(std::iter::once("muster").chain(words.iter().copied())).unwrap();
         let Verb::Model(verb) = arguments.verb else { panic!("{words:?} needs no model") };
         let (mut out, mut err) = (Vec::new(), Vec::new());
         let screen = Screen { width: 100, height: None, colour: false, interactive: false };
-        let answer = super::run(verb, fake, &mut Printer::new(&mut out, &mut err, screen)).await?;
+        let answer = super::run(verb, model, &mut Printer::new(&mut out, &mut err, screen)).await?;
         Ok(Done { answer, out: String::from_utf8(out).unwrap(), err: String::from_utf8(err).unwrap() })
     }
 

@@ -50,7 +50,7 @@ mod tests {
             "Removing application mimir\n"
         );
         assert_eq!(fake.writes, ["Replace Worker mimir-read", "Delete Coordinator mimir"]);
-        assert!(!fake.applications().contains(&app("mimir")));
+        assert!(fake.applications().get(&app("mimir")).is_err());
         assert!(run(&mut fake, &["remove-application", "mimir"]).await.is_err());
         run(&mut fake, &["remove-application", "mimir-read", "--yes"]).await.unwrap();
         assert_eq!(fake.documents.len(), 1);

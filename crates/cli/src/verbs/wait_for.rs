@@ -1,7 +1,5 @@
 //! `muster wait-for`.
 
-use std::time::Duration;
-
 use muster_api::{ApplicationStatus, ModelStatus};
 use muster_model::WorkloadStatus;
 use tokio::time::Instant;
@@ -12,11 +10,8 @@ use crate::failure::{Answer, Failure};
 use crate::printer::Printer;
 use crate::substrate::Substrate;
 
-/// How often to look. Asking costs the model next to nothing.
-const INTERVAL: Duration = Duration::from_millis(200);
-
 /// Waits until an application has a status. Its name must be in the model at the start: a typing error is not worth
-/// waiting for.
+/// waiting for. What carries the model may be away for a while.
 pub(crate) async fn run(
     args: args::WaitFor,
     substrate: &mut impl Substrate,
@@ -30,7 +25,13 @@ pub(crate) async fn run(
         apps.get(app).map_err(Failure::from)?;
     }
     loop {
-        let status = substrate.status().await?;
+        let status = match substrate.status().await {
+            Err(failure) if failure.is_passing() && Instant::now() < deadline => {
+                tokio::time::sleep_until(deadline.min(Instant::now() + substrate.pace())).await;
+                continue;
+            }
+            status => status?,
+        };
         if status.applications.get(app).is_some_and(|application| has(application, args.status)) {
             printer.say(&format!("{app} is {} after {:.1} s", args.status, started.elapsed().as_secs_f64()));
             return Ok(Answer::Yes);
@@ -42,7 +43,7 @@ pub(crate) async fn run(
             }
             return Ok(Answer::No);
         }
-        tokio::time::sleep_until(deadline.min(Instant::now() + INTERVAL)).await;
+        tokio::time::sleep_until(deadline.min(Instant::now() + substrate.pace())).await;
     }
 }
 

@@ -1,0 +1,7 @@
+//! `muster`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    muster_cli::main()
+}
