@@ -10,6 +10,7 @@ use muster_testkit::{binaries, wait_until};
 
 pub mod agent;
 pub mod documents;
+pub mod kubernetes;
 pub mod load;
 pub mod traffic;
 

@@ -1,5 +1,7 @@
 //! What is made from the code: the reference pages, the custom resource definitions, and everything to install.
 
+mod chart;
+
 use std::fmt::Write as _;
 use std::fs;
 
@@ -21,7 +23,11 @@ const FILES: &[Made] = &[
     ("deploy/crds/workers.muster.dev.yaml", || definition(&Worker::crd())),
     ("deploy/crds/units.muster.dev.yaml", || definition(&Unit::crd())),
     ("deploy/install.yaml", install),
+    ("deploy/helm/muster/Chart.yaml", chart::description),
     ("deploy/helm/muster/crds/muster.dev.yaml", definitions),
+    ("deploy/helm/muster/files/rules.yaml", chart::rules),
+    ("deploy/helm/muster/files/lease-rules.yaml", chart::lease_rules),
+    ("deploy/helm/muster/files/unit-reports.yaml", chart::unit_reports),
 ];
 const PAGE_NOTE: &str = "<!-- Made by `cargo xtask generate`; do not edit. -->\n";
 const YAML_NOTE: &str = "# Made by `cargo xtask generate`; do not edit.\n";
@@ -61,9 +67,12 @@ fn definitions() -> anyhow::Result<String> {
 
 /// Everything to install, in the order in which it is to be applied.
 fn install() -> anyhow::Result<String> {
+    Ok(format!("{}---\n{}", definitions()?, operator()?))
+}
+
+fn operator() -> anyhow::Result<String> {
     let path = workspace().join(OPERATOR);
-    let operator = fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))?;
-    Ok(format!("{}---\n{operator}", definitions()?))
+    fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))
 }
 
 fn list(roles: &RoleSet) -> String {

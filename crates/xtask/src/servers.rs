@@ -1,12 +1,13 @@
 //! The real servers: built from pinned Go modules into a cache outside of the checkout, or installed.
 
 use std::fs::{self, File};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context as _, bail};
-use muster_testkit::kubernetes::binaries::{self, BINARIES, Binary};
+use muster_testkit::kubernetes::binaries::{self, BINARIES};
 use muster_testkit::servers::{self, BUILD_FLAGS, GoServer};
 use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::Uid;
@@ -20,7 +21,7 @@ pub(crate) enum Name {
     Mimir,
     /// nginx, from the distribution.
     Nginx,
-    /// A Kubernetes cluster: its own binaries built with Go, the rest from the distribution.
+    /// A Kubernetes cluster and helm: their own binaries built with Go, the rest from the distribution.
     Kubernetes,
 }
 
@@ -45,19 +46,22 @@ pub(crate) fn provide(names: &[Name]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Builds `server` unless the binary of its pin is there. Two builds at once wait for one another.
+/// Builds `server` unless the binary of its pin is there.
 fn build(server: GoServer) -> anyhow::Result<PathBuf> {
     let binary = server.binary().with_context(|| format!("failed to find out the pin of {}", server.name))?;
-    if binary.is_file() {
-        return Ok(binary);
+    once(&binary, || go_build(&server.module(), server.package, BUILD_FLAGS, &binary))?;
+    Ok(binary)
+}
+
+/// Makes `file` unless it is there. Two that want to at once wait for one another.
+fn once(file: &Path, make: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
+    if file.is_file() {
+        return Ok(());
     }
-    let directory = binary.parent().context("a binary is in a directory")?;
+    let directory = file.parent().context("a file is in a directory")?;
     fs::create_dir_all(directory).with_context(|| format!("failed to make {}", directory.display()))?;
     let _lock = lock(&directory.join("lock"))?;
-    if !binary.is_file() {
-        go_build(&server.module(), server.package, BUILD_FLAGS, &binary)?;
-    }
-    Ok(binary)
+    if file.is_file() { Ok(()) } else { make() }
 }
 
 /// Builds a Go program. It is there whole or not at all.
@@ -116,22 +120,29 @@ fn kubernetes() -> anyhow::Result<PathBuf> {
         install(CLUSTER_PACKAGES, "install these packages yourself")?;
     }
     let directory = binaries::directory().context("failed to find out the pin of the cluster")?;
-    fs::create_dir_all(&directory).with_context(|| format!("failed to make {}", directory.display()))?;
-    let _lock = lock(&directory.join("lock"))?;
-    let flags = ["-mod=readonly", "-trimpath", "-ldflags", &binaries::linker_flags()];
-    for Binary { name, module, package } in BINARIES {
-        let binary = directory.join(name);
-        if !binary.is_file() {
-            go_build(&binaries::kit().join("go").join(module), package, &flags, &binary)?;
-        }
+    for program in BINARIES {
+        let binary =
+            program.path().with_context(|| format!("failed to find out the pin of {}", program.name))?;
+        let flags = ["-mod=readonly", "-trimpath", "-ldflags", &binaries::linker_flags(program.module)];
+        once(&binary, || go_build(&program.source(), program.package, &flags, &binary))?;
+        let gathered = directory.join(program.name);
+        once(&gathered, || link(&binary, &gathered))?;
     }
     let pause = directory.join("pause");
-    if !pause.is_file() {
+    once(&pause, || {
         let mut compile = Command::new("gcc");
         compile.args(["-static", "-Os", "-s", "-o"]).arg(&pause).arg(binaries::kit().join("pause.c"));
-        succeed(&mut compile, "install gcc")?;
-    }
+        succeed(&mut compile, "install gcc")
+    })?;
     Ok(directory)
+}
+
+/// Puts a link to `file` at `link`, instead of one that leads nowhere: somebody may have cleared the directory of `file`.
+fn link(file: &Path, link: &Path) -> anyhow::Result<()> {
+    if link.is_symlink() {
+        fs::remove_file(link).with_context(|| format!("failed to remove {}", link.display()))?;
+    }
+    symlink(file, link).with_context(|| format!("failed to make {}", link.display()))
 }
 
 /// Waits until no other build holds the lock. The kernel lets go of it when its holder ends, however that happens.

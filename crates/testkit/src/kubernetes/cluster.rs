@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
@@ -46,7 +47,9 @@ impl Cluster {
             binaries.join("kubectl").display()
         );
         let directory = temporary();
-        let name = format!("muster-{}", std::process::id());
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("muster-{}-{number}", std::process::id());
         let mut script = command(&name, directory.path());
         script.arg("run");
         match level {

@@ -1,0 +1,250 @@
+//! Kubelets and agents where there is no node: pods that run as soon as they are there, and units that do at once what they are told.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use futures::StreamExt as _;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, Patch, PatchParams};
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::{Client, ResourceExt as _};
+use muster_api::Unit;
+use muster_manifests::names::{MANAGED_BY_LABEL, MANAGER, WORKLOAD_CONTAINER};
+use muster_relation::{Applied, Assignment, Check, Report, Run, Service};
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+
+/// A namespace and a name.
+type Key = (String, String);
+
+/// What is played. It ends with this value.
+pub struct Doubles {
+    state: Arc<Mutex<State>>,
+    /// Dropped, everything that is played ends.
+    end: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct State {
+    /// The uid and address of every pod.
+    pods: BTreeMap<Key, (String, String)>,
+    /// Pods whose status was written.
+    running: BTreeSet<String>,
+    units: BTreeMap<Key, Unit>,
+    /// Units that say nothing.
+    silent: BTreeSet<Key>,
+    /// Units whose binary refuses every config that they do not run yet.
+    refusing: BTreeSet<Key>,
+    reports: u64,
+    next: u32,
+}
+
+impl Doubles {
+    /// In a thread of its own, so that they go on while a test waits for a program. The thread is in its maker's network.
+    pub(super) fn start(kubeconfig: PathBuf) -> Self {
+        let state = Arc::new(Mutex::new(State::default()));
+        let (end, ended) = oneshot::channel();
+        let played = Arc::clone(&state);
+        let thread = thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let client = muster_testkit::kubernetes::client(&kubeconfig).await;
+                tokio::select! {
+                    () = play_kubelets(client.clone(), Arc::clone(&played)) => {}
+                    () = play_agents(client, played) => {}
+                    _ = ended => {}
+                }
+            });
+        });
+        Self { state, end: Some(end), thread: Some(thread) }
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        locked(&self.state)
+    }
+
+    /// Makes a unit say nothing from now on.
+    pub fn silence(&self, namespace: &str, unit: &str) {
+        self.state().silent.insert((namespace.to_owned(), unit.to_owned()));
+    }
+
+    /// Makes a unit refuse every new config from now on.
+    pub fn refuse(&self, namespace: &str, unit: &str) {
+        self.state().refusing.insert((namespace.to_owned(), unit.to_owned()));
+    }
+
+    /// Lets all units do what they are told again. Those that were silent speak when they are told something next.
+    pub fn behave(&self) {
+        let mut state = self.state();
+        state.silent.clear();
+        state.refusing.clear();
+    }
+
+    /// How many reports were written so far.
+    #[must_use]
+    pub fn reports(&self) -> u64 {
+        self.state().reports
+    }
+}
+
+impl Drop for Doubles {
+    fn drop(&mut self) {
+        drop(self.end.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn locked(state: &Mutex<State>) -> std::sync::MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn play_kubelets(client: Client, state: Arc<Mutex<State>>) {
+    let ours = watcher::Config::default().labels(&format!("{MANAGED_BY_LABEL}={MANAGER}"));
+    let mut events = watcher(Api::<Pod>::all(client.clone()), ours).default_backoff().boxed();
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(Event::Apply(pod) | Event::InitApply(pod)) => run(&client, &state, &pod),
+            Ok(Event::Delete(pod)) => drop(locked(&state).pods.remove(&key(&pod))),
+            Ok(_) | Err(_) => {}
+        }
+    }
+}
+
+/// Makes a pod run, once.
+fn run(client: &Client, state: &Arc<Mutex<State>>, pod: &Pod) {
+    let (Some(uid), None) = (pod.uid(), &pod.metadata.deletion_timestamp) else { return };
+    let key = key(pod);
+    let address = {
+        let mut state = locked(state);
+        if !state.running.insert(uid.clone()) {
+            return;
+        }
+        let there = pod.status.as_ref().and_then(|status| status.pod_ip.clone());
+        let address = there.unwrap_or_else(|| {
+            state.next += 1;
+            Ipv4Addr::from_bits(Ipv4Addr::new(10, 200, 0, 0).to_bits() + state.next).to_string()
+        });
+        state.pods.insert(key.clone(), (uid.clone(), address.clone()));
+        address
+    };
+    let now = Timestamp::now().to_string();
+    let conditions = ["PodScheduled", "Initialized", "ContainersReady", "Ready"];
+    let conditions =
+        conditions.map(|kind| json!({"type": kind, "status": "True", "lastTransitionTime": now}));
+    let status = json!({
+        "phase": "Running", "podIP": address, "podIPs": [{"ip": address}], "startTime": now,
+        "conditions": conditions,
+        "containerStatuses": [{
+            "name": WORKLOAD_CONTAINER, "ready": true, "started": true, "restartCount": 0, "image": "none",
+            "imageID": "none", "state": {"running": {"startedAt": now}},
+        }],
+    });
+    let (client, state) = (client.clone(), Arc::clone(state));
+    tokio::spawn(async move {
+        let api: Api<Pod> = Api::namespaced(client.clone(), &key.0);
+        let patch = Patch::Merge(json!({ "metadata": {"uid": uid}, "status": status }));
+        if api.patch_status(&key.1, &PatchParams::default(), &patch).await.is_err() {
+            // Gone meanwhile, or the API server is away: whoever sees it next tries again.
+            locked(&state).running.remove(&uid);
+            return;
+        }
+        report(&client, &state, &key);
+    });
+}
+
+async fn play_agents(client: Client, state: Arc<Mutex<State>>) {
+    let mut events =
+        watcher(Api::<Unit>::all(client.clone()), watcher::Config::default()).default_backoff().boxed();
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(Event::Apply(unit) | Event::InitApply(unit)) => {
+                let key = key(&unit);
+                locked(&state).units.insert(key.clone(), unit);
+                report(&client, &state, &key);
+            }
+            Ok(Event::Delete(unit)) => drop(locked(&state).units.remove(&key(&unit))),
+            Ok(_) | Err(_) => {}
+        }
+    }
+}
+
+/// Writes what a unit's agent has to say, if it is news.
+fn report(client: &Client, state: &Arc<Mutex<State>>, key: &Key) {
+    let next = {
+        let state = locked(state);
+        let (Some((uid, address)), Some(unit)) = (state.pods.get(key), state.units.get(key)) else { return };
+        if state.silent.contains(key) || unit.spec.pod_uid.as_ref() != Some(uid) {
+            return;
+        }
+        let now = unit.status.as_ref().and_then(|status| status.report.clone());
+        let next = does(unit, uid, address, now.as_ref(), state.refusing.contains(key));
+        if now.as_ref() == Some(&next) {
+            return;
+        }
+        next
+    };
+    let (client, state, key) = (client.clone(), Arc::clone(state), key.clone());
+    tokio::spawn(async move {
+        let api: Api<Unit> = Api::namespaced(client, &key.0);
+        let patch = Patch::Merge(json!({ "status": {"report": next} }));
+        if api.patch_status(&key.1, &PatchParams::default(), &patch).await.is_ok() {
+            locked(&state).reports += 1;
+        }
+    });
+}
+
+/// The report of a unit that has done what it was told.
+fn does(unit: &Unit, uid: &str, address: &str, now: Option<&Value>, refuses: bool) -> Value {
+    let now: Option<Report> = now.and_then(|now| serde_json::from_value(now.clone()).ok());
+    let now = now.filter(|now| now.instance == uid);
+    let mut report = Report {
+        instance: uid.to_owned(),
+        address: address.to_owned(),
+        agent_version: "0".to_owned(),
+        epoch: 0,
+        applied: None,
+        service: Service::Inactive,
+        ready: false,
+        check: None,
+        drain: None,
+        last_exit: None,
+        last_error: None,
+        restarts: 0,
+    };
+    let assignment = unit.spec.assignment.clone();
+    let assignment: Option<Assignment> = assignment.and_then(|value| serde_json::from_value(value).ok());
+    if let Some(assignment) = assignment {
+        let applied = Applied { revision: assignment.revision.clone(), roles: assignment.roles };
+        let running = now.as_ref().and_then(|now| now.applied.clone());
+        report.epoch = assignment.epoch;
+        match assignment.run {
+            Run::Start if refuses && running.as_ref().is_none_or(|r| r.revision != applied.revision) => {
+                report.check = Some(Check {
+                    revision: assignment.revision,
+                    rejected: Some("field bad_key not found".to_owned()),
+                });
+                report.service = if running.is_some() { Service::Running } else { Service::Inactive };
+                report.ready = running.is_some();
+                report.applied = running;
+            }
+            Run::Start => {
+                report.check = Some(Check { revision: assignment.revision, rejected: None });
+                (report.applied, report.service, report.ready) = (Some(applied), Service::Running, true);
+            }
+            Run::Stop => report.service = Service::Stopped,
+        }
+    }
+    serde_json::to_value(report).unwrap_or_default()
+}
+
+fn key(object: &impl kube::ResourceExt) -> Key {
+    (object.namespace().unwrap_or_default(), object.name_any())
+}
