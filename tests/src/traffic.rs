@@ -24,18 +24,25 @@ pub struct Traffic {
 }
 
 impl Traffic {
-    /// Starts to write a sample every 20 ms through the load balancer of `mimir`; each is sent a second time when it was not
-    /// acknowledged, as Prometheus does.
+    /// Starts to write samples through the load balancer of a model's `mimir`.
     ///
     /// # Errors
     /// The model has no load balancer, or no sample is acknowledged.
     pub async fn start(model: &Model, run: &str) -> anyhow::Result<Self> {
-        let gateway = model.gateway("mimir").await?;
+        Self::through(&model.gateway("mimir").await?, run).await
+    }
+
+    /// Starts to write a sample every 20 ms to `http://HOST:PORT`; each is sent a second time when it was not acknowledged, as
+    /// Prometheus does.
+    ///
+    /// # Errors
+    /// No sample is acknowledged.
+    pub async fn through(gateway: &str, run: &str) -> anyhow::Result<Self> {
         let settings = Settings {
             interval: Duration::from_millis(20),
             timeout: Duration::from_secs(10),
             retries: 1,
-            ..Settings::new(gateway.clone(), run)
+            ..Settings::new(gateway, run)
         };
         let traffic =
             Self { writer: Writer::start(settings)?, reader: Client::new(gateway), run: run.to_owned() };

@@ -1,9 +1,11 @@
-//! The images of the workloads, and where each has its binary.
+//! The images: Muster's own, those of the workloads, and where each of these has its binary.
 
 use muster_model::{Product, Version};
 
+/// Muster's own, as it is published.
+pub const MUSTER: &str = concat!("ghcr.io/muster-dev/muster:", env!("CARGO_PKG_VERSION"));
 /// nginx as an unprivileged user.
-pub(crate) const NGINX: &str = "docker.io/nginxinc/nginx-unprivileged:1.28";
+pub const NGINX: &str = "docker.io/nginxinc/nginx-unprivileged:1.28";
 /// nginx in its image.
 pub(crate) const NGINX_BINARY: &str = "/usr/sbin/nginx";
 
@@ -15,7 +17,8 @@ const RELEASES: [(Product, &str, &str); 3] = [
 ];
 
 /// The image of a product's version line, if one is known.
-pub(crate) fn workload(product: Product, version: Version) -> Option<&'static str> {
+#[must_use]
+pub fn workload(product: Product, version: Version) -> Option<&'static str> {
     let line = version.to_string();
     RELEASES.iter().find(|(of, version, _)| *of == product && *version == line).map(|(_, _, image)| *image)
 }

@@ -7,7 +7,7 @@ mod access;
 mod balancer;
 mod budgets;
 mod deployment;
-mod images;
+pub mod images;
 mod line;
 pub mod names;
 mod network;

@@ -17,7 +17,7 @@ use muster_planner::PlannedApplication;
 
 use crate::Deployment;
 use crate::names::{APPLICATION_LABEL, COMPONENT_LABEL, MANAGED_BY_LABEL, MANAGER, WORKLOAD_CONTAINER};
-use crate::volumes::{PROGRAM, STATE, install_mounts, volumes, workload_mounts};
+use crate::volumes::{PROGRAM_DIRECTORY, STATE, install_mounts, volumes, workload_mounts};
 
 /// The user and group that everything runs as: the one of Mimir's and Loki's images.
 const USER: i64 = 10_001;
@@ -95,10 +95,11 @@ pub(crate) fn template(
     labels.extend(deployment.labels(coordinator, application));
     labels.insert(COMPONENT_LABEL.to_owned(), kind.component.to_owned());
     let images = deployment.coordinator.spec.images.as_ref();
+    let program = format!("{PROGRAM_DIRECTORY}{}", kind.program);
     let install = Container {
         name: "install".to_owned(),
         image: Some(deployment.image.to_owned()),
-        command: Some(texts(&[kind.program, "install", PROGRAM])),
+        command: Some(texts(&[kind.program, "install", &program])),
         // The same as the workload's, which costs nothing: they do not run at the same time. Quotas and the class of service
         // look at every container.
         resources: placement.resources.cloned(),
@@ -111,7 +112,7 @@ pub(crate) fn template(
     let workload = Container {
         name: WORKLOAD_CONTAINER.to_owned(),
         image: Some(kind.image.clone()),
-        command: Some(texts(&[PROGRAM, kind.command])),
+        command: Some(texts(&[&program, kind.command])),
         env: Some(environment(deployment, application, &kind)),
         ports: Some(ports(kind.ports)),
         resources: placement.resources.cloned(),

@@ -7,12 +7,10 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
-/// Where the agent's program is put for the workload's container.
-pub(crate) const PROGRAM: &str = "/muster/agent";
 /// The agent's own directory. In memory: what it remembers holds credentials.
 pub(crate) const STATE: &str = "/run/muster";
-/// The directory of [`PROGRAM`].
-const PROGRAM_DIRECTORY: &str = "/muster";
+/// Where the agent's program is put for the workload's container, under the name that it has in Muster's image.
+pub(crate) const PROGRAM_DIRECTORY: &str = "/agent";
 /// Where client libraries look for a pod's identity.
 const IDENTITY: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 /// How long a token is good, in seconds. The kubelet renews it before.

@@ -8,7 +8,7 @@ use muster_model::{AppName, ObjectStorage, Reason, Revision, Secret, UnitName};
 use muster_planner::{
     CarryOver, ObjectStore, Observed, ObservedUnit, ObservedWorker, Plan, Probe, Seeds, Tls, plan,
 };
-use muster_relation::{Applied, Check, Exit, Report, Run, Service};
+use muster_relation::{Applied, Assignment, Check, Exit, Report, Run, Service};
 
 /// An application name.
 ///
@@ -73,6 +73,10 @@ pub struct Cluster {
     pub refused: Vec<Revision>,
     /// Units whose process ends at once.
     pub broken: Vec<UnitName>,
+    /// The time of the plans.
+    pub now: Timestamp,
+    /// What agents remember: what they obeyed last, and what they say.
+    agents: BTreeMap<UnitName, (Assignment, Report)>,
     next_address: u8,
 }
 
@@ -104,6 +108,8 @@ impl Cluster {
             last: None,
             refused: Vec::new(),
             broken: Vec::new(),
+            now: Timestamp::UNIX_EPOCH,
+            agents: BTreeMap::new(),
             next_address: 1,
         };
         for (name, spec) in workers {
@@ -117,7 +123,7 @@ impl Cluster {
     /// # Panics
     /// The name is none.
     pub fn deploy(&mut self, name: &str, spec: WorkerSpec) {
-        let worker = ObservedWorker { spec, removing: false, units: BTreeMap::new() };
+        let worker = ObservedWorker { spec, removing: false, units: BTreeMap::new(), unreadable: false };
         self.observed.workers.insert(app(name), worker);
     }
 
@@ -147,6 +153,18 @@ impl Cluster {
         units.get_mut(&name.number()).expect("the test names what is there")
     }
 
+    /// Loses what a unit was told and what it said, as whoever deletes its Unit does. Its agent goes on.
+    pub fn forget(&mut self, name: &UnitName) {
+        let unit = self.unit(name);
+        (unit.assigned, unit.report, unit.unknown) = (None, None, true);
+    }
+
+    /// Whether the unit has a process, whatever is known of it.
+    #[must_use]
+    pub fn runs(&self, name: &UnitName) -> bool {
+        self.agents.get(name).is_some_and(|(_, report)| report.applied.is_some())
+    }
+
     /// Every unit that is there.
     #[must_use]
     pub fn units(&self) -> Vec<UnitName> {
@@ -158,9 +176,10 @@ impl Cluster {
 
     /// Plans and carries out what the substrate does at once. Says whether anything was to be done.
     pub fn plan(&mut self) -> bool {
-        let plan = plan(&self.observed, Timestamp::UNIX_EPOCH);
+        let plan = plan(&self.observed, self.now);
         let changes = plan.changes(&self.observed);
         for unit in &changes.remove {
+            self.agents.remove(unit);
             if *unit.application() == self.observed.name {
                 self.observed.balancers.remove(&unit.number());
             } else {
@@ -189,8 +208,10 @@ impl Cluster {
     /// One unit's agent does one step. Says whether there was one to do.
     pub fn advance(&mut self, name: &UnitName) -> bool {
         let (refused, broken) = (self.refused.clone(), self.broken.contains(name));
+        let remembered = self.agents.get(name).cloned();
         let unit = self.unit(name);
-        let mut report = unit.report.clone().unwrap_or_else(|| Report {
+        let said = unit.report.clone().or_else(|| remembered.as_ref().map(|(_, report)| report.clone()));
+        let mut report = said.unwrap_or_else(|| Report {
             instance: name.to_string(),
             address: unit.address.clone().expect("the test names what is there"),
             agent_version: "0".to_owned(),
@@ -204,7 +225,10 @@ impl Cluster {
             last_error: None,
             restarts: 0,
         });
-        if let Some(assigned) = &unit.assigned {
+        // The highest epoch counts.
+        let obeyed = remembered.map(|(assignment, _)| assignment);
+        let obeyed = obeyed.into_iter().chain(unit.assigned.clone()).rev().max_by_key(|a| a.epoch);
+        if let Some(assigned) = &obeyed {
             let wanted = Applied { revision: assigned.revision.clone(), roles: assigned.roles.clone() };
             report.epoch = assigned.epoch;
             match assigned.run {
@@ -235,7 +259,12 @@ impl Cluster {
             }
         }
         let news = unit.report.as_ref() != Some(&report);
-        unit.report = Some(report);
+        unit.report = Some(report.clone());
+        unit.unknown = false;
+        unit.recall();
+        if let Some(assigned) = obeyed {
+            self.agents.insert(name.clone(), (assigned, report));
+        }
         news
     }
 

@@ -8,6 +8,7 @@ use std::fs;
 use anyhow::{Context as _, bail};
 use kube::CustomResourceExt as _;
 use muster_api::{Coordinator, Unit, Worker};
+use muster_manifests::images;
 use muster_model::{Product, Reason, RoleSet};
 use muster_products::charm::{self, OptionKind};
 use muster_testkit::servers::workspace;
@@ -72,7 +73,11 @@ fn install() -> anyhow::Result<String> {
 
 fn operator() -> anyhow::Result<String> {
     let path = workspace().join(OPERATOR);
-    fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))
+    let text = fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))?;
+    if !text.contains(images::MUSTER) {
+        bail!("{OPERATOR} does not run {}, which is this version's image", images::MUSTER);
+    }
+    Ok(text)
 }
 
 fn list(roles: &RoleSet) -> String {

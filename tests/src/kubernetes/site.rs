@@ -41,6 +41,11 @@ impl Site {
         let first = if level == Level::Controllers { Level::Api } else { level };
         let cluster = Cluster::start(first);
         cluster.enter();
+        Self::install(cluster, level).await
+    }
+
+    /// The same in a cluster that is there, in whose network the calling thread is.
+    pub async fn install(cluster: Cluster, level: Level) -> Self {
         let directory = directory::temporary();
         let install = workspace().join("deploy/install.yaml");
         cluster.kubectl(&["apply", "-f", install.to_str().unwrap()]).unwrap();

@@ -2,5 +2,6 @@
 
 pub mod binaries;
 mod cluster;
+mod volumes;
 
 pub use cluster::{Cluster, Level, client};

@@ -1,4 +1,6 @@
 //! `cargo xtask images`: Muster's image, and the images that tests run beside it, as OCI archives in `target/images`.
+//!
+//! Each has the name that installations and pods ask for, so that what users apply runs in tests as it is.
 
 mod oci;
 
@@ -10,6 +12,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, bail};
+use muster_manifests::images;
+use muster_model::Product;
+use muster_products::supported_versions;
 use muster_testkit::kubernetes::binaries;
 use muster_testkit::servers;
 
@@ -18,8 +23,8 @@ use oci::Image;
 
 /// The most that Muster's image may hold, in bytes.
 const MAX_SIZE: u64 = 40_000_000;
-/// The packages with the binaries of the image.
-const PACKAGES: [&str; 3] = ["muster-coordinator", "muster-worker", "muster-cli"];
+/// The package and the binary with all programs in one.
+const BUNDLE: &str = "muster-bundle";
 
 /// Makes all images.
 ///
@@ -29,33 +34,35 @@ pub(crate) fn run() -> anyhow::Result<()> {
     let directory = binaries::images();
     fs::create_dir_all(&directory).with_context(|| format!("failed to make {}", directory.display()))?;
     let built = build()?;
-    let size = write(&directory, "muster", &muster(&built))?;
+    let size = write(&directory, "muster", images::MUSTER, &muster(&built))?;
     if size > MAX_SIZE {
         bail!("Muster's image has {size} bytes; at most {MAX_SIZE} are allowed");
     }
-    write(&directory, "pause", &pause()?)?;
-    write(&directory, "nginx", &nginx()?)?;
+    write(&directory, "pause", "localhost/pause:1", &pause()?)?;
+    write(&directory, "nginx", images::NGINX, &nginx()?)?;
     let mut mimir = Image::new(&["/bin/mimir"]);
     mimir.file(&servers::mimir(), "/bin/mimir", 0o755);
-    write(&directory, "mimir", &mimir)?;
+    let (product, newest) = (Product::Mimir, supported_versions(Product::Mimir).last());
+    let name = newest.and_then(|version| images::workload(product, *version));
+    write(&directory, "mimir", name.context("Mimir has an image")?, &mimir)?;
     Ok(())
 }
 
-fn write(directory: &Path, name: &str, image: &Image) -> anyhow::Result<u64> {
-    let archive = directory.join(format!("{name}.tar"));
-    let unfinished = directory.join(format!("{name}.unfinished"));
-    let size = image.write(&format!("localhost/{name}:1"), &unfinished)?;
+fn write(directory: &Path, file: &str, name: &str, image: &Image) -> anyhow::Result<u64> {
+    let archive = directory.join(format!("{file}.tar"));
+    let unfinished = directory.join(format!("{file}.unfinished"));
+    let size = image.write(name, &unfinished)?;
     // An archive that did not change keeps its time: stores of images made from it stay good.
     if fs::read(&archive).ok() == Some(fs::read(&unfinished)?) {
         fs::remove_file(&unfinished)?;
     } else {
         fs::rename(&unfinished, &archive)?;
     }
-    anstream::println!("{:>6.1} MB  {}", size as f64 / 1e6, archive.display());
+    anstream::println!("{:>6.1} MB  {name}  {}", size as f64 / 1e6, archive.display());
     Ok(size)
 }
 
-/// Builds the binaries without any library of this machine. Answers where they are.
+/// Builds the programs without any library of this machine. Answers where they are.
 fn build() -> anyhow::Result<PathBuf> {
     let target = format!("{}-unknown-linux-musl", env::consts::ARCH);
     add_target(&target)?;
@@ -63,12 +70,10 @@ fn build() -> anyhow::Result<PathBuf> {
     let mut command = Command::new(cargo);
     command.current_dir(servers::workspace()).args(["build", "--profile", "image", "--locked", "--bins"]);
     command.args(["--target", &target]);
-    for package in PACKAGES {
-        command.args(["-p", package]);
-    }
+    command.args(["-p", BUNDLE]);
     command.env(format!("CC_{}", target.replace('-', "_")), "musl-gcc");
     succeed(&mut command, "install Rust with rustup (https://rustup.rs)")?;
-    Ok(servers::workspace().join("target").join(target).join("image"))
+    Ok(servers::workspace().join("target").join(target).join("image").join(BUNDLE))
 }
 
 fn add_target(target: &str) -> anyhow::Result<()> {
@@ -78,10 +83,10 @@ fn add_target(target: &str) -> anyhow::Result<()> {
 
 fn muster(built: &Path) -> Image {
     let mut image = Image::new(&["/muster"]);
-    for program in ["coordinator", "worker", "muster"] {
-        image.file(&built.join(program), format!("/{program}"), 0o555);
+    image.file(built, "/muster", 0o555);
+    for program in ["coordinator", "worker", "kubectl-muster"] {
+        image.link(format!("/{program}"), "muster");
     }
-    image.link("/kubectl-muster", "muster");
     image
 }
 

@@ -13,6 +13,7 @@ const LAYERS: &[&[&str]] = &[
     &["muster-planner", "muster-manifests"],
     &["muster-telemetry", "muster-s3", "muster-agent", "muster-kubernetes", "muster-local"],
     &["muster-coordinator", "muster-worker", "muster-cli"],
+    &["muster-bundle"],
     &["muster-testkit", "xtask", "muster-tests"],
 ];
 
@@ -20,7 +21,7 @@ const LAYERS: &[&[&str]] = &[
 const LAST_PURE: usize = 2;
 
 /// The layer of test doubles and chores. No product links it; tests do.
-const TESTS: usize = 5;
+const TESTS: usize = 6;
 
 /// Who may depend on whom within one layer.
 const WITHIN: &[(&str, &str)] = &[

@@ -1,0 +1,218 @@
+//! Muster on a real cluster with nodes: the installation and the examples as users apply them, with the real Mimir, nginx and an S3
+//! server in pods.
+
+#![expect(clippy::unwrap_used, reason = "these functions serve tests only, which may panic")]
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
+use kube::ResourceExt as _;
+use kube::api::ListParams;
+use muster_testkit::kubernetes::Level;
+use muster_testkit::servers::workspace;
+use muster_testkit::{binaries, wait_until};
+use muster_tests::kubernetes::{Site, objects};
+use muster_tests::traffic::Traffic;
+use serde_json::Value;
+
+/// How long a step may take until everything is active, on two cores that do everything.
+const ACTIVE: Duration = Duration::from_secs(180);
+const NAMESPACE: &str = "default";
+
+fn example(name: &str) -> String {
+    workspace().join("deploy/examples").join(name).display().to_string()
+}
+
+/// Runs the user's tool at the cluster.
+fn muster(site: &Site, arguments: &[&str]) -> String {
+    let mut command = Command::new(binaries::path("muster"));
+    run(command.arg("--kubeconfig").arg(site.cluster.kubeconfig()).args(arguments))
+}
+
+fn run(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{command:?}: {out}{err}");
+    format!("{out}{err}")
+}
+
+/// kubectl that finds its plugins beside the user's tool.
+fn kubectl_with_plugins(site: &Site) -> Command {
+    let directory = binaries::path("kubectl-muster").parent().unwrap().to_owned();
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let paths = std::iter::once(directory).chain(std::env::split_paths(&path).collect::<Vec<PathBuf>>());
+    let mut command = Command::new(muster_testkit::kubernetes::binaries::built("kubectl"));
+    command.env("PATH", std::env::join_paths(paths).unwrap()).env("KUBECONFIG", site.cluster.kubeconfig());
+    command
+}
+
+/// The uid and the number of restarts of every pod of an application, by name.
+async fn pods(site: &Site, application: &str) -> BTreeMap<String, (String, i32)> {
+    let selector = format!("muster.dev/application={application}");
+    let pods = site.api::<Pod>(NAMESPACE).list(&ListParams::default().labels(&selector)).await.unwrap();
+    let restarts = |pod: &Pod| {
+        let statuses = pod.status.as_ref().and_then(|s| s.container_statuses.as_ref());
+        statuses.into_iter().flatten().map(|status| status.restart_count).sum()
+    };
+    pods.into_iter().map(|pod| (pod.name_any(), (pod.uid().unwrap(), restarts(&pod)))).collect()
+}
+
+/// Waits until an application has so many units and all are active.
+async fn wait_units(site: &Site, application: &str, units: usize) {
+    let what = format!("{units} active units of {application}");
+    let mut last = Value::Null;
+    let there = wait_until(&what, ACTIVE, async || {
+        let text = tokio::task::block_in_place(|| muster(site, &["status", "-o", "json"]));
+        last = serde_json::from_str(&text).ok()?;
+        let app = &last["applications"][application];
+        let found = app["units"].as_object()?.values().filter(|unit| unit["status"] == "active").count();
+        (found == units && app["status"] == "active").then_some(())
+    });
+    if let Err(error) = there.await {
+        panic!(
+            "{error:#}: {last:#}\n{}",
+            site.cluster.kubectl(&["get", "pods", "-A", "-o", "wide"]).unwrap()
+        );
+    }
+}
+
+async fn gateway(site: &Site, coordinator: &str) -> String {
+    let service = site.api::<Service>(NAMESPACE).get(coordinator).await.unwrap();
+    format!("http://{}:8080", service.spec.unwrap().cluster_ip.unwrap())
+}
+
+/// Everything that a user does from the installation to the end, while samples are written throughout.
+#[test]
+fn from_the_installation_to_the_end() {
+    in_cluster(2, async |site| {
+        let kubectl = |arguments: &[&str]| site.cluster.kubectl(arguments).unwrap();
+        kubectl(&[
+            "wait",
+            "-n",
+            "muster-system",
+            "--for=condition=Available",
+            "deploy/muster-operator",
+            "--timeout=120s",
+        ]);
+        kubectl(&["apply", "-f", &example("object-store.yaml"), "-f", &example("mimir-monolithic.yaml")]);
+        kubectl(&["wait", "--for=condition=Available", "coordinator/mimir", "--timeout=180s"]);
+        wait_units(&site, "mimir-worker", 1).await;
+        say(&kubectl(&["get", "coordinators,workers,units"]));
+        say(&kubectl(&["explain", "worker.spec"]));
+        let gateway = gateway(&site, "mimir").await;
+        let traffic = Traffic::through(&gateway, "kubernetes").await.unwrap();
+
+        // Two more workers with the tool's verbs.
+        kubectl(&["scale", "worker/mimir-worker", "--replicas=3"]);
+        wait_units(&site, "mimir-worker", 3).await;
+        say(&muster(
+            &site,
+            &[
+                "deploy",
+                "mimir-worker-k8s",
+                "mimir-read",
+                "--units",
+                "2",
+                "--config",
+                "role-all=false",
+                "--config",
+                "role-read=true",
+            ],
+        ));
+        say(&muster(&site, &["integrate", "mimir", "mimir-read"]));
+        wait_units(&site, "mimir-read", 2).await;
+        say(&run(kubectl_with_plugins(&site).args(["muster", "status"])));
+
+        // A role goes on: the pods stay, and no container of them is started again.
+        let before = pods(&site, "mimir-read").await;
+        say(&muster(&site, &["config", "mimir-read", "role-backend=true"]));
+        muster(&site, &["wait-for", "mimir-read"]);
+        wait_roles(&site, "mimir-read", 2, "compactor").await;
+        kubectl(&[
+            "patch",
+            "worker",
+            "mimir-read",
+            "--type",
+            "merge",
+            "-p",
+            r#"{"spec":{"roles":{"write":true}}}"#,
+        ]);
+        wait_roles(&site, "mimir-read", 2, "ingester").await;
+        assert_eq!(pods(&site, "mimir-read").await, before, "the pods were made anew");
+        traffic.flows().await.unwrap();
+
+        // More load balancers, more and fewer units, an autoscaler.
+        kubectl(&["scale", "coordinator/mimir", "--replicas=3"]);
+        wait_units(&site, "mimir", 3).await;
+        muster(&site, &["scale", "mimir-read", "3"]);
+        wait_units(&site, "mimir-read", 3).await;
+        kubectl(&["autoscale", "worker/mimir-worker", "--min=4", "--max=5", "--cpu=80%"]);
+        wait_units(&site, "mimir-worker", 4).await;
+        kubectl(&["delete", "hpa", "mimir-worker"]);
+        muster(&site, &["scale", "mimir-worker", "3"]);
+        wait_units(&site, "mimir-worker", 3).await;
+        traffic.flows().await.unwrap();
+
+        // The first worker goes; its disks stay.
+        kubectl(&["delete", "worker", "mimir-worker", "--timeout=180s"]);
+        assert!(pods(&site, "mimir-worker").await.is_empty());
+        wait_units(&site, "mimir-read", 3).await;
+        let claims = site.api::<PersistentVolumeClaim>(NAMESPACE).list(&ListParams::default()).await.unwrap();
+        let claims: Vec<_> = claims.iter().map(kube::ResourceExt::name_any).collect();
+        assert!(claims.contains(&"data-mimir-worker-0".to_owned()), "{claims:?}");
+        traffic.flows().await.unwrap();
+        let journal = traffic.finish().await.unwrap();
+        say(&format!("longest write gap {:?}", journal.longest_gap()));
+
+        kubectl(&["delete", "coordinator", "mimir", "--timeout=180s"]);
+        kubectl(&["delete", "worker", "mimir-read", "--timeout=180s"]);
+        let ours = async || {
+            let all = objects::settled(&site.client, NAMESPACE).await.ok()?;
+            let left: Vec<_> = all
+                .into_iter()
+                .filter(|(name, object)| {
+                    !name.starts_with("PersistentVolumeClaim")
+                        && object["labels"]["app.kubernetes.io/managed-by"] == "muster"
+                })
+                .collect();
+            left.is_empty().then_some(())
+        };
+        wait_until("an end of all objects", ACTIVE, ours).await.unwrap();
+    });
+}
+
+/// Waits until every unit of a worker runs a role and is ready.
+async fn wait_roles(site: &Site, worker: &str, units: usize, role: &str) {
+    wait_until(&format!("{role} on {units} units of {worker}"), ACTIVE, async || {
+        let listed = site.api::<muster_api::Unit>(NAMESPACE).list(&ListParams::default()).await.ok()?;
+        let runs = |unit: &&muster_api::Unit| {
+            let report = unit.status.as_ref().and_then(|status| status.report.as_ref());
+            unit.spec.application == worker
+                && report.is_some_and(|report| {
+                    let roles = report["applied"]["roles"].as_array();
+                    report["ready"] == true && roles.is_some_and(|roles| roles.iter().any(|r| r == role))
+                })
+        };
+        (listed.iter().filter(runs).count() == units).then_some(())
+    })
+    .await
+    .unwrap();
+}
+
+/// Runs a test on a cluster with nodes and disks. All of its threads are in the cluster's network.
+fn in_cluster(nodes: u8, test: impl AsyncFnOnce(Site)) {
+    // The main thread enters the network before the runtime starts its threads.
+    let cluster = muster_testkit::kubernetes::Cluster::start(Level::Nodes(nodes));
+    cluster.enter();
+    cluster.add_volumes(nodes, 12);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async { test(Site::install(cluster, Level::Nodes(nodes)).await).await });
+}
+
+#[allow(clippy::print_stdout, reason = "screens of a test run belong into its output")]
+fn say(text: &str) {
+    println!("{text}");
+}
