@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
 use kube::ResourceExt as _;
@@ -30,6 +30,14 @@ fn example(name: &str) -> String {
 fn muster(site: &Site, arguments: &[&str]) -> String {
     let mut command = Command::new(binaries::path("muster"));
     run(command.arg("--kubeconfig").arg(site.cluster.kubeconfig()).args(arguments))
+}
+
+/// The status as JSON, unless the API server does not answer.
+fn try_status(site: &Site) -> Option<String> {
+    let mut command = Command::new(binaries::path("muster"));
+    command.arg("--kubeconfig").arg(site.cluster.kubeconfig()).args(["status", "-o", "json"]);
+    let output = command.output().unwrap();
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 fn run(command: &mut Command) -> String {
@@ -65,8 +73,7 @@ async fn wait_units(site: &Site, application: &str, units: usize) {
     let what = format!("{units} active units of {application}");
     let mut last = Value::Null;
     let there = wait_until(&what, ACTIVE, async || {
-        let text = tokio::task::block_in_place(|| muster(site, &["status", "-o", "json"]));
-        last = serde_json::from_str(&text).ok()?;
+        last = serde_json::from_str(&tokio::task::block_in_place(|| try_status(site))?).ok()?;
         let app = &last["applications"][application];
         let found = app["units"].as_object()?.values().filter(|unit| unit["status"] == "active").count();
         (found == units && app["status"] == "active").then_some(())
@@ -108,41 +115,21 @@ fn from_the_installation_to_the_end() {
         // Two more workers with the tool's verbs.
         kubectl(&["scale", "worker/mimir-worker", "--replicas=3"]);
         wait_units(&site, "mimir-worker", 3).await;
-        say(&muster(
-            &site,
-            &[
-                "deploy",
-                "mimir-worker-k8s",
-                "mimir-read",
-                "--units",
-                "2",
-                "--config",
-                "role-all=false",
-                "--config",
-                "role-read=true",
-            ],
-        ));
-        say(&muster(&site, &["integrate", "mimir", "mimir-read"]));
+        deploy(&site, "mimir-read", 2, "read");
         wait_units(&site, "mimir-read", 2).await;
         say(&run(kubectl_with_plugins(&site).args(["muster", "status"])));
 
         // A role goes on: the pods stay, and no container of them is started again.
         let before = pods(&site, "mimir-read").await;
-        say(&muster(&site, &["config", "mimir-read", "role-backend=true"]));
-        muster(&site, &["wait-for", "mimir-read"]);
-        wait_roles(&site, "mimir-read", 2, "compactor").await;
-        kubectl(&[
-            "patch",
-            "worker",
-            "mimir-read",
-            "--type",
-            "merge",
-            "-p",
-            r#"{"spec":{"roles":{"write":true}}}"#,
-        ]);
+        say(&muster(&site, &["config", "mimir-read", "role-write=true"]));
         wait_roles(&site, "mimir-read", 2, "ingester").await;
+        let patch = r#"{"spec":{"roles":{"overrides-exporter":true}}}"#;
+        kubectl(&["patch", "worker", "mimir-read", "--type", "merge", "-p", patch]);
+        wait_roles(&site, "mimir-read", 2, "overrides-exporter").await;
         assert_eq!(pods(&site, "mimir-read").await, before, "the pods were made anew");
         traffic.flows().await.unwrap();
+        deploy(&site, "mimir-backend", 1, "backend");
+        wait_units(&site, "mimir-backend", 1).await;
 
         // More load balancers, more and fewer units, an autoscaler.
         kubectl(&["scale", "coordinator/mimir", "--replicas=3"]);
@@ -158,7 +145,8 @@ fn from_the_installation_to_the_end() {
 
         // The first worker goes; its disks stay.
         kubectl(&["delete", "worker", "mimir-worker", "--timeout=180s"]);
-        assert!(pods(&site, "mimir-worker").await.is_empty());
+        let gone = async || pods(&site, "mimir-worker").await.is_empty().then_some(());
+        wait_until("an end of its pods", ACTIVE, gone).await.unwrap();
         wait_units(&site, "mimir-read", 3).await;
         let claims = site.api::<PersistentVolumeClaim>(NAMESPACE).list(&ListParams::default()).await.unwrap();
         let claims: Vec<_> = claims.iter().map(kube::ResourceExt::name_any).collect();
@@ -168,7 +156,7 @@ fn from_the_installation_to_the_end() {
         say(&format!("longest write gap {:?}", journal.longest_gap()));
 
         kubectl(&["delete", "coordinator", "mimir", "--timeout=180s"]);
-        kubectl(&["delete", "worker", "mimir-read", "--timeout=180s"]);
+        kubectl(&["delete", "worker", "mimir-read", "mimir-backend", "--timeout=180s"]);
         let ours = async || {
             let all = objects::settled(&site.client, NAMESPACE).await.ok()?;
             let left: Vec<_> = all
@@ -182,6 +170,106 @@ fn from_the_installation_to_the_end() {
         };
         wait_until("an end of all objects", ACTIVE, ours).await.unwrap();
     });
+}
+
+/// A deployment that can lose any one unit, on two nodes.
+const SCALABLE: &str = "
+{apiVersion: muster.dev/v1alpha1, kind: Coordinator, metadata: {name: mimir}, spec: {product: mimir, units: 2, s3: {secret: s3}}}
+---
+{apiVersion: muster.dev/v1alpha1, kind: Worker, metadata: {name: mimir-read},
+ spec: {coordinator: mimir, units: 2, roles: {read: true}}}
+---
+{apiVersion: muster.dev/v1alpha1, kind: Worker, metadata: {name: mimir-write},
+ spec: {coordinator: mimir, units: 3, roles: {write: true}}}
+---
+{apiVersion: muster.dev/v1alpha1, kind: Worker, metadata: {name: mimir-backend},
+ spec: {coordinator: mimir, units: 2, roles: {backend: true}}}
+";
+
+/// Samples are written through pods that are deleted, nodes that go silent, and an API server and an etcd that are away.
+#[test]
+fn what_runs_goes_on_through_faults_of_the_cluster() {
+    in_cluster(2, async |site| {
+        let kubectl = |arguments: &[&str]| site.cluster.kubectl(arguments).unwrap();
+        let cluster = |arguments: &[&str]| site.cluster.run(arguments);
+        let ready = ["deploy/muster-operator", "-n", "muster-system", "--for=condition=Available"];
+        kubectl(&[&["wait", "--timeout=120s"], &ready[..]].concat());
+        let file = site.directory.path().join("model.yaml");
+        std::fs::write(&file, SCALABLE).unwrap();
+        kubectl(&["apply", "-f", &example("object-store.yaml"), "-f", file.to_str().unwrap()]);
+        wait_all(&site).await;
+        let traffic = Traffic::through(&gateway(&site, "mimir").await, "faults").await.unwrap();
+
+        // A pod: it is back under its name, with its disk.
+        let before = pods(&site, "mimir-write").await;
+        kubectl(&["delete", "pod", "mimir-write-1"]);
+        wait_until("another pod", ACTIVE, async || {
+            let now = pods(&site, "mimir-write").await;
+            now.get("mimir-write-1").is_some_and(|now| now.0 != before["mimir-write-1"].0).then_some(())
+        })
+        .await
+        .unwrap();
+        wait_all(&site).await;
+        traffic.flows().await.unwrap();
+
+        // A node whose kubelet is silent: what runs there goes on, and the status says what cannot be seen.
+        cluster(&["kill", "kubelet@2"]);
+        site.wait_worker(NAMESPACE, "mimir-write", "error", "cannot be reached", ACTIVE).await;
+        traffic.flows().await.unwrap();
+        cluster(&["start", "kubelet@2"]);
+        wait_all(&site).await;
+
+        // An API server that is away for a minute: writes and reads go on, and an agent starts what ended.
+        cluster(&["kill", "apiserver"]);
+        let away = Instant::now();
+        let pid = cluster(&["exec", "-n", "1", "pgrep", "-o", "-x", "mimir"]);
+        cluster(&["exec", "-n", "1", "kill", "-KILL", pid.trim()]);
+        wait_until("another process in its place", ACTIVE, async || {
+            let now = site.cluster.run(&["exec", "-n", "1", "pgrep", "-x", "mimir"]);
+            let others = now.lines().filter(|line| *line != pid.trim()).count();
+            (others == now.lines().count() && others >= 3).then_some(())
+        })
+        .await
+        .unwrap();
+        while away.elapsed() < AWAY {
+            traffic.flows().await.unwrap();
+        }
+        cluster(&["start", "apiserver"]);
+        wait_all(&site).await;
+        muster(&site, &["config", "mimir-backend", "role-overrides-exporter=false"]);
+        muster(&site, &["config", "mimir-read", "role-overrides-exporter=true"]);
+        wait_roles(&site, "mimir-read", 2, "overrides-exporter").await;
+        wait_all(&site).await;
+
+        cluster(&["kill", "etcd"]);
+        traffic.is_written().await.unwrap();
+        cluster(&["start", "etcd"]);
+        kubectl(&["scale", "worker/mimir-read", "--replicas=3"]);
+        wait_units(&site, "mimir-read", 3).await;
+        wait_all(&site).await;
+        let journal = traffic.finish().await.unwrap();
+        assert!(journal.longest_gap() < Duration::from_secs(10), "{:?}", journal.longest_gap());
+    });
+}
+
+/// How long the API server is away.
+const AWAY: Duration = Duration::from_secs(60);
+
+/// Waits until the scalable deployment is whole and active.
+async fn wait_all(site: &Site) {
+    for (application, units) in [("mimir", 2), ("mimir-write", 3), ("mimir-backend", 2)] {
+        wait_units(site, application, units).await;
+    }
+    site.wait_active(NAMESPACE, "mimir", ACTIVE).await;
+}
+
+/// Deploys a worker with one role and relates it.
+fn deploy(site: &Site, worker: &str, units: u32, role: &str) {
+    let (units, role) = (units.to_string(), format!("role-{role}=true"));
+    let config = ["--config", "role-all=false", "--config", &role];
+    let deploy = [&["deploy", "mimir-worker-k8s", worker, "--units", &units], &config[..]].concat();
+    say(&muster(site, &deploy));
+    say(&muster(site, &["integrate", "mimir", worker]));
 }
 
 /// Waits until every unit of a worker runs a role and is ready.

@@ -38,7 +38,8 @@ use crate::{Condition, UnitStatusMessage};
     printcolumn(name = "Revision", type_ = "string", json_path = ".status.revision"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
+#[schemars(transform = crate::bound_integers)]
 pub struct CoordinatorSpec {
     /// The product to run: tempo, mimir or loki. Cannot be changed.
     #[schemars(extend("enum" = ["mimir", "loki", "tempo"]))]
@@ -141,7 +142,6 @@ impl std::fmt::Display for OptionValue {
 
 /// Names the Secret of the S3 relation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 pub struct ObjectStorageReference {
     /// A Secret of type `muster.dev/s3` in the same namespace.
     #[schemars(length(min = 1, max = 253), regex(pattern = "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
@@ -150,7 +150,6 @@ pub struct ObjectStorageReference {
 
 /// Names the Secret with the server certificate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 pub struct TlsReference {
     /// A Secret of type `kubernetes.io/tls` in the same namespace.
     #[schemars(length(min = 1, max = 253), regex(pattern = "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
@@ -159,7 +158,7 @@ pub struct TlsReference {
 
 /// Images to run instead of the built-in ones.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Images {
     /// The product's image.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -11,7 +11,7 @@ use crate::{API_VERSION, Coordinator, Worker};
 
 /// One document of a model. Its `Debug` shows no Secret's values.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, try_from = "Value")]
 pub enum Document {
     /// A coordinator application.
     Coordinator(Box<Coordinator>),
@@ -19,6 +19,14 @@ pub enum Document {
     Worker(Box<Worker>),
     /// A Secret: the S3 relation, or a server certificate.
     Secret(Box<Secret>),
+}
+
+impl TryFrom<Value> for Document {
+    type Error = String;
+
+    fn try_from(value: Value) -> Result<Self, String> {
+        Self::from_value(value)
+    }
 }
 
 impl std::fmt::Debug for Document {
@@ -173,12 +181,33 @@ fn label(value: &Value) -> Option<String> {
     Some(format!("{kind} {name}"))
 }
 
+/// Reads a document strictly. The kinds themselves do not: what the API server has may be of a newer version.
 fn read<T: serde::de::DeserializeOwned>(value: Value) -> Result<T, String> {
-    serde_path_to_error::deserialize(value).map_err(|e| {
+    let mut unknown = None;
+    let mut note = |path: serde_ignored::Path<'_>| {
+        let path = path.to_string();
+        // The first two were looked at, and nobody but Muster writes a status.
+        let is_known = ["apiVersion", "kind"].contains(&path.as_str()) || path.starts_with("status");
+        if !is_known && unknown.is_none() {
+            unknown = Some(unknown_field(&path));
+        }
+    };
+    let read = serde_path_to_error::deserialize(serde_ignored::Deserializer::new(value, &mut note));
+    let read = read.map_err(|e| {
         let path = e.path().to_string();
         let inner = e.into_inner();
         if path == "." { inner.to_string() } else { format!("{path}: {inner}") }
-    })
+    })?;
+    unknown.map_or(Ok(read), Err)
+}
+
+/// Says of a path that nothing is known there. What is optional is marked in it by `?`.
+fn unknown_field(path: &str) -> String {
+    let steps: Vec<&str> = path.split('.').filter(|step| *step != "?").collect();
+    match steps.split_last() {
+        Some((field, above)) if !above.is_empty() => format!("{}: unknown field `{field}`", above.join(".")),
+        _ => format!("unknown field `{path}`"),
+    }
 }
 
 #[cfg(test)]
@@ -226,11 +255,29 @@ stringData: {endpoint: 'http://127.0.0.1:9000'}
     }
 
     #[test]
+    fn a_kind_is_what_it_says_and_what_the_api_server_has_may_be_newer() {
+        let newer = serde_json::json!({
+            "apiVersion": API_VERSION, "kind": "Worker", "metadata": { "name": "w" },
+            "spec": { "product": "mimir", "coordinator": "m", "colour": "red", "storage": { "colour": "red" } },
+        });
+        assert!(serde_json::from_value::<Document>(newer.clone()).is_err());
+        let worker: Worker = serde_json::from_value(newer.clone()).unwrap();
+        assert_eq!(worker.spec.coordinator.as_deref(), Some("m"));
+        let known = serde_json::to_value(worker).unwrap();
+        assert_eq!(serde_json::from_value::<Document>(known).unwrap().kind(), Kind::Worker);
+    }
+
+    #[test]
     fn bad_documents_are_refused_with_their_place() {
         check_refused(
             &GOOD.replace("coordinator: mimir", "coordinator: mimir, colour: red"),
-            "document 2 (Worker mimir-worker): spec",
+            "document 2 (Worker mimir-worker): spec: unknown field `colour`",
         );
+        let storage = "coordinator: mimir, storage: {size: 1Gi, colour: red}";
+        check_refused(&GOOD.replace("coordinator: mimir", storage), "spec.storage: unknown field `colour`");
+        let spread = "coordinator: mimir, tolerations: [{kye: x}]";
+        check_refused(&GOOD.replace("coordinator: mimir", spread), "spec.tolerations.0: unknown field `kye`");
+        check_refused(&GOOD.replace("stringData", "stringdata"), "unknown field `stringdata`");
         check_refused(&GOOD.replace("coordinator: mimir", "units: -1"), "spec.units");
         check_refused(&GOOD.replace("kind: Worker", "kind: Pod"), "kind \"Pod\" is not known");
         check_refused(&GOOD.replace("name: mimir-worker", "name: Mimir_Worker"), "is not usable");

@@ -1,7 +1,7 @@
 //! Muster's custom resources, `muster.dev/v1alpha1`: [`Coordinator`], [`Worker`], [`Unit`].
 //!
-//! The same documents describe a model on Kubernetes and on one machine. Types only: no client. Unknown fields are
-//! refused when a document is read for one machine; on Kubernetes the API server prunes or refuses them.
+//! The same documents describe a model on Kubernetes and on one machine. Types only: no client. Unknown fields are refused in what
+//! users write ([`Document`]). What the API server has was checked by it, and may be of a newer version: there they are passed over.
 
 // Each printer column is an attribute with the same keys, which clippy takes for a mistake.
 #[allow(clippy::duplicated_attributes)]
@@ -14,6 +14,9 @@ mod unit;
 #[allow(clippy::duplicated_attributes)]
 mod worker;
 
+use schemars::Schema;
+use schemars::transform::{RecursiveTransform, Transform as _};
+
 pub use coordinator::{
     Coordinator, CoordinatorSpec, CoordinatorStatus, Endpoints, Images, ObjectStorageReference, OnIncoherent,
     OptionValue, RolloutStatus, TlsReference,
@@ -23,6 +26,19 @@ pub use model_status::{ApplicationStatus, FORMAT_VERSION, ModelStatus, UnitView}
 pub use status::{Condition, ConditionStatus, ConditionType};
 pub use unit::{Unit, UnitSpec, UnitStatus};
 pub use worker::{Retain, Storage, UnitStatusMessage, Worker, WorkerSpec, WorkerStatus};
+
+/// Bounds integers of a limited width, as Kubernetes' own kinds have them: the API server lets through what is only said by `format`,
+/// and no operator could read it.
+fn bound_integers(schema: &mut Schema) {
+    RecursiveTransform(|schema: &mut Schema| {
+        if schema.get("format").is_some_and(|format| format == "int32") {
+            let bounds = schema.ensure_object();
+            bounds.entry("minimum").or_insert(i32::MIN.into());
+            bounds.entry("maximum").or_insert(i32::MAX.into());
+        }
+    })
+    .transform(schema);
+}
 
 /// The API group.
 pub const GROUP: &str = "muster.dev";

@@ -47,7 +47,8 @@ use crate::Condition;
     printcolumn(name = "Message", type_ = "string", json_path = ".status.message"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
+#[schemars(transform = crate::bound_integers)]
 pub struct WorkerSpec {
     /// The product that the worker's charm is for. The coordinator's when absent.
     #[schemars(extend("enum" = ["mimir", "loki", "tempo"]))]
@@ -101,7 +102,6 @@ fn all() -> BTreeMap<String, bool> {
 
 /// The disk of each unit.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 pub struct Storage {
     /// The size, for example 10Gi. On one machine it is not enforced.
     #[schemars(regex(pattern = r"^[0-9]+(\.[0-9]+)?([EPTGMk]i?|Ki|m)?$"))]

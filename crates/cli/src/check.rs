@@ -232,7 +232,7 @@ fn workers<'a>(
 }
 
 fn observed(worker: &Worker) -> ObservedWorker {
-    ObservedWorker { spec: worker.spec.clone(), removing: false, units: BTreeMap::new() }
+    ObservedWorker { spec: worker.spec.clone(), removing: false, units: BTreeMap::new(), unreadable: false }
 }
 
 /// The coordinator's object store, and a remark where the documents leave it to whoever runs them.

@@ -1,13 +1,18 @@
 //! `coordinator operate`: the operator as a process.
 
+use std::time::Duration;
+
 use anyhow::Context as _;
-use kube::Client;
+use kube::{Client, Config};
 use muster_kubernetes::{Operator, Scope, Settings};
 use muster_telemetry::admin::{self, Health};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::args::Operate;
+
+/// How long a connection may be silent while an answer is due. Watches hear from a living API server about once a minute.
+const SILENCE: Duration = Duration::from_secs(150);
 
 /// Operates until SIGTERM or SIGINT.
 pub(crate) fn run(arguments: Operate) -> anyhow::Result<()> {
@@ -23,7 +28,7 @@ async fn operate(arguments: Operate) -> anyhow::Result<()> {
     let shutdown = CancellationToken::new();
     let mut terminate = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;
-    let client = Client::try_default()
+    let client = connect()
         .await
         .context("no way to the API server: neither a pod's identity nor a kubeconfig is usable")?;
     let operator = Operator::new();
@@ -47,11 +52,21 @@ async fn operate(arguments: Operate) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The pod's own identity, or a kubeconfig where there is one.
+async fn connect() -> Result<Client, kube::Error> {
+    let mut config = Config::infer().await.map_err(kube::Error::InferConfig)?;
+    // Every look and every watch tries again by itself.
+    config.default_retry = false;
+    config.read_timeout = Some(SILENCE);
+    config.reset_reader_on_write = true;
+    Client::try_from(config)
+}
+
 struct OperatorHealth(Operator);
 
 impl Health for OperatorHealth {
     fn unready(&self) -> Option<String> {
-        (!self.0.is_ready()).then(|| "the API server was not reached yet".to_owned())
+        self.0.problem()
     }
 
     fn metrics(&self) -> String {

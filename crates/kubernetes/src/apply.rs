@@ -1,7 +1,8 @@
 //! Carries out a plan: brings every object to what the plan makes of it, in an order that survives a crash between any two writes.
 //!
-//! 1. Secrets: what assignments are about to name.
+//! 1. Secrets and Roles: what assignments and RoleBindings are about to name.
 //! 2. The coordinator's status, if it has something new to remember: nothing is told to a unit that would be forgotten.
+//!    Where any of these is refused, that is said, and nothing else is done.
 //! 3. What pods need to come up.
 //! 4. Everything else at once: StatefulSets, Units, pods that are made anew, statuses.
 //! 5. Finalizers of what has no unit left.
@@ -28,6 +29,7 @@ use tokio::time::Instant;
 use crate::cache::Cache;
 use crate::context::{Context, Memory};
 use crate::key::Key;
+use crate::quantity;
 use crate::report;
 use crate::write::{Mode, Pending, WriteError, seen_coordinator, seen_worker};
 
@@ -64,7 +66,13 @@ pub(crate) struct Applied {
 type Write<'a> = BoxFuture<'a, (AppName, Result<Option<Pending>, WriteError>)>;
 
 impl Applied {
-    fn note(&mut self, application: &AppName, result: Result<Option<Pending>, WriteError>) {
+    /// Notes what came of a write. Says whether all is as it was to be.
+    pub(crate) fn note(
+        &mut self,
+        application: &AppName,
+        result: Result<Option<Pending>, WriteError>,
+    ) -> bool {
+        let written = result.is_ok();
         match result {
             Ok(pending) => self.pending.extend(pending),
             Err(error @ (WriteError::Foreign { .. } | WriteError::Refused { .. })) => {
@@ -83,19 +91,22 @@ impl Applied {
                 }
             }
         }
+        written
     }
 
-    async fn all(&mut self, writes: Vec<Write<'_>>) {
+    async fn all(&mut self, writes: Vec<Write<'_>>) -> bool {
         let mut running = stream::iter(writes).buffer_unordered(AT_ONCE);
+        let mut written = true;
         while let Some((application, result)) = running.next().await {
-            self.note(&application, result);
+            written &= self.note(&application, result);
         }
+        written
     }
 }
 
 impl<'a> Application<'a> {
-    pub(crate) async fn apply(&self, memory: &mut Memory) -> Applied {
-        let mut applied = Applied::default();
+    /// `applied` is what was noted on the way here.
+    pub(crate) async fn apply(&self, mut applied: Applied, memory: &mut Memory) -> Applied {
         let workers: BTreeMap<AppName, &Worker> =
             self.workers.iter().map(|(name, worker)| (name.clone(), worker.as_ref())).collect();
         let deployment = Deployment {
@@ -111,29 +122,36 @@ impl<'a> Application<'a> {
         let prune = self.unwanted(&wanted);
         for object in wanted {
             match &object {
-                Object::Secret(_) => secrets.push(self.put(object, &mut applied)),
+                Object::Secret(_) | Object::Role(_) => secrets.push(self.put(object, &mut applied)),
                 Object::StatefulSet(_) => rest.push(self.put(object, &mut applied)),
                 _ => first.push(self.put(object, &mut applied)),
             }
         }
-        applied.all(secrets).await;
+        let shared = applied.all(secrets).await;
         if applied.failed.is_some() {
             return applied;
         }
 
-        let status =
+        let mut status =
             report::coordinator_status(&self.key.namespace, self.coordinator, self.observed, self.plan);
         let now = self.coordinator.status.as_ref();
-        let remembers = now.and_then(|now| now.carry_over.as_ref()) != status.carry_over.as_ref();
+        let carry = now.and_then(|now| now.carry_over.as_ref());
+        if !shared {
+            // Nobody is told of this plan, so there is nothing to remember of it.
+            status.carry_over = carry.cloned();
+        }
+        let remembers = carry != status.carry_over.as_ref();
         let mut reported = now == Some(&status);
-        if remembers && !reported {
+        if (remembers || !shared) && !reported {
             let written = self.write_status(&status).await;
-            applied.note(self.name, written);
-            if applied.failed.is_some() {
+            if !applied.note(self.name, written) {
                 return applied;
             }
             reported = true;
             memory.reported = Some(Instant::now());
+        }
+        if !shared {
+            return applied;
         }
 
         applied.all(first).await;
@@ -234,6 +252,10 @@ impl<'a> Application<'a> {
 
     /// Objects that an earlier plan asked for and this one does not. Only of kinds that come and go with what users ask for.
     fn unwanted(&self, wanted: &[Object]) -> Vec<Write<'a>> {
+        // A deployment that this build cannot run stays as it is.
+        if wanted.is_empty() {
+            return Vec::new();
+        }
         let budgets: Vec<&str> = wanted
             .iter()
             .filter_map(|o| match o {
@@ -280,7 +302,8 @@ impl<'a> Application<'a> {
         std::iter::once((self.name, &self.plan.balancers, None)).chain(workers)
     }
 
-    /// A Unit for every pod that is to be one, with what it is to run; and none without.
+    /// A Unit for every pod that is to be one, with what it is to run; and none for one that ends or is gone. Until then it is what
+    /// says that the unit has stopped.
     fn units(&self, deployment: &Deployment<'_>) -> Vec<Write<'a>> {
         let context = self.context;
         let caches = &*context.caches;
@@ -290,8 +313,8 @@ impl<'a> Application<'a> {
             for number in &planned.units {
                 let unit_name = name.unit(*number);
                 if let Some(wanted) = self.wanted_unit(deployment, &unit_name, worker) {
-                    let mode = if self.observed.removing { Mode::UpdateOnly } else { Mode::Guarded };
-                    let write = context.writer.put_unit(caches, wanted, mode);
+                    // Made also for a coordinator that goes: a unit stops only if it can be told and say that it has.
+                    let write = context.writer.put_unit(caches, wanted, Mode::Guarded);
                     writes.push(self.write_of(name, write));
                 }
             }
@@ -303,6 +326,10 @@ impl<'a> Application<'a> {
             });
             for unit in unwanted.filter(|unit| unit.meta().deletion_timestamp.is_none()) {
                 let (key, uid) = (Key::of(unit.as_ref()), unit.uid());
+                let pod = caches.pods.get(&key);
+                if pod.is_some_and(|pod| pod.metadata.deletion_timestamp.is_none()) {
+                    continue;
+                }
                 let delete = async move { context.writer.delete::<Unit>(&key, uid).await.map(|()| None) };
                 writes.push(self.write_of(name, delete));
             }
@@ -368,20 +395,18 @@ impl<'a> Application<'a> {
         let events = report::events(now, &status.conditions);
         let version = self.coordinator.resource_version();
         let written: Coordinator = self.context.writer.put_status(self.key, version, status).await?;
-        let reference = self.coordinator.object_ref(&());
-        for event in events {
-            // Events are for people; a failed one must not keep the deployment from its work.
-            if let Err(error) = self.context.recorder.publish(&event, &reference).await {
-                tracing::debug!(coordinator = %self.key, %error, "event not recorded");
-            }
-        }
+        self.context.record(events, &self.coordinator.object_ref(&()));
         Ok(Some(seen_coordinator(&written)))
     }
 
     /// The worker's status, if it says anything new.
     fn worker_status(&self, name: &AppName, worker: &Worker) -> Option<muster_api::WorkerStatus> {
-        let (units, planned) = (&self.observed.workers.get(name)?.units, self.plan.workers.get(name)?);
-        let next = report::worker_status(name, worker, units, planned);
+        let (observed, planned) = (self.observed.workers.get(name)?, self.plan.workers.get(name)?);
+        if observed.unreadable {
+            // Its own reconcile says so.
+            return None;
+        }
+        let next = report::worker_status(name, worker, &observed.units, planned);
         (worker.status.as_ref() != Some(&next)).then_some(next)
     }
 
@@ -391,8 +416,11 @@ impl<'a> Application<'a> {
         status: muster_api::WorkerStatus,
     ) -> impl Future<Output = Result<Option<Pending>, WriteError>> + Send + use<'a> {
         let (context, key) = (self.context, Key::of(worker));
+        let event = report::worker_event(worker.status.as_ref(), &status);
+        let reference = worker.object_ref(&());
         async move {
             let written: Worker = context.writer.put_status(&key, None, &status).await?;
+            context.record(event, &reference);
             Ok(Some(seen_worker(&written)))
         }
     }
@@ -430,7 +458,8 @@ fn keep_claims(wanted: &mut StatefulSet, there: &StatefulSet) -> bool {
         claims
             .map(|claim| {
                 let spec = claim.spec.as_ref();
-                let size = spec.and_then(|s| s.resources.as_ref()?.requests.clone());
+                let size = spec.and_then(|s| s.resources.as_ref()?.requests.as_ref()?.get("storage"));
+                let size = size.map(|size| size.0.clone()).unwrap_or_default();
                 (claim.metadata.name.clone(), size, spec.and_then(|s| s.storage_class_name.clone()))
             })
             .collect::<Vec<_>>()
@@ -439,7 +468,7 @@ fn keep_claims(wanted: &mut StatefulSet, there: &StatefulSet) -> bool {
     let differs = now.len() != next.len()
         || now.iter().zip(&next).any(|(now, next)| {
             // A class that was left open was filled in by the server.
-            now.0 != next.0 || now.1 != next.1 || (next.2.is_some() && now.2 != next.2)
+            now.0 != next.0 || !quantity::is_same(&now.1, &next.1) || (next.2.is_some() && now.2 != next.2)
         });
     if differs {
         let mut claims = there.volume_claim_templates.clone();
@@ -449,4 +478,36 @@ fn keep_claims(wanted: &mut StatefulSet, there: &StatefulSet) -> bool {
         wanted.volume_claim_templates = claims;
     }
     differs
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn set(size: &str, class: Option<&str>) -> StatefulSet {
+        let claim = json!({"metadata": {"name": "data"},
+                           "spec": {"resources": {"requests": {"storage": size}}, "storageClassName": class}});
+        serde_json::from_value(json!({
+            "metadata": {"name": "w"},
+            "spec": {"selector": {}, "serviceName": "w", "template": {}, "volumeClaimTemplates": [claim]},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn disks_stay_as_they_are_and_that_is_said_only_where_it_matters() {
+        let there = set("1Gi", Some("standard"));
+        for (size, class, differs) in [
+            ("1Gi", Some("standard"), false),
+            ("1024Mi", None, false),
+            ("2Gi", None, true),
+            ("1Gi", Some("fast"), true),
+        ] {
+            let mut wanted = set(size, class);
+            assert_eq!(keep_claims(&mut wanted, &there), differs, "{size} {class:?}");
+            assert_eq!(wanted == there, differs || class.is_some(), "{size} {class:?}");
+        }
+    }
 }

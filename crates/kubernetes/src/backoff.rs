@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use kube::runtime::utils::Backoff;
+use tokio::time::Instant;
 
 use crate::key::Key;
 
@@ -14,6 +14,8 @@ const FIRST: Duration = Duration::from_millis(200);
 const LONGEST: Duration = Duration::from_secs(60);
 /// The longest wait of a watch: an API server that is back should be found soon.
 const LONGEST_WATCH: Duration = Duration::from_secs(5);
+/// After how long without a failure a watch is taken for well again.
+const QUIET: Duration = Duration::from_secs(30);
 
 /// The wait after the given number of failures in a row: doubled each time, and anything between half of it and all of it, so that
 /// what failed together is not tried again together.
@@ -22,27 +24,21 @@ fn wait(failures: u32, longest: Duration) -> Duration {
     full.mul_f64(0.5 + fastrand::f64() / 2.0)
 }
 
-/// The waits of one watch.
-pub(crate) fn watch_backoff() -> impl Backoff {
-    WatchBackoff { failures: 0 }
+/// The failures of one watch.
+#[derive(Debug, Default)]
+pub(crate) struct WatchFailures {
+    count: u32,
+    last: Option<Instant>,
 }
 
-struct WatchBackoff {
-    failures: u32,
-}
-
-impl Iterator for WatchBackoff {
-    type Item = Duration;
-
-    fn next(&mut self) -> Option<Duration> {
-        self.failures = self.failures.saturating_add(1);
-        Some(wait(self.failures, LONGEST_WATCH))
-    }
-}
-
-impl Backoff for WatchBackoff {
-    fn reset(&mut self) {
-        self.failures = 0;
+impl WatchFailures {
+    /// Notes a failure. Answers how long to wait, and whether it is the first of a series. A series ends by time alone: a list that
+    /// comes through says nothing about the watch that is to follow it.
+    pub(crate) fn failed(&mut self) -> (Duration, bool) {
+        let goes_on = self.last.is_some_and(|last| last.elapsed() < QUIET);
+        self.count = if goes_on { self.count.saturating_add(1) } else { 1 };
+        self.last = Some(Instant::now());
+        (wait(self.count, LONGEST_WATCH), !goes_on)
     }
 }
 
@@ -62,6 +58,11 @@ impl Failures {
     /// Notes a success.
     pub(crate) fn succeeded(&self, key: &Key) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+    }
+
+    /// Forgets the objects that are gone.
+    pub(crate) fn forget(&self, is_there: impl Fn(&Key) -> bool) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|key, _| is_there(key));
     }
 }
 
@@ -83,5 +84,25 @@ mod tests {
         assert!(failures.failed(&other) <= FIRST, "one object's failures are not another's");
         failures.succeeded(&one);
         assert!(failures.failed(&one) <= FIRST);
+        failures.forget(|key| *key == one);
+        assert_eq!(failures.0.lock().unwrap().len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_that_fails_again_and_again_waits_longer_and_says_so_once() {
+        let mut failures = WatchFailures::default();
+        let mut said = 0;
+        let mut late = Duration::ZERO;
+        for _ in 0..20 {
+            let (wait, first) = failures.failed();
+            said += u32::from(first);
+            late = wait;
+            tokio::time::advance(wait).await;
+        }
+        assert!((LONGEST_WATCH / 2..=LONGEST_WATCH).contains(&late), "{late:?}");
+        assert_eq!(said, 1);
+        tokio::time::advance(QUIET).await;
+        let (wait, first) = failures.failed();
+        assert!(wait <= FIRST && first);
     }
 }

@@ -2,20 +2,21 @@
 //!
 //! A change of any object wakes the coordinators and workers that it concerns. Waking takes no request.
 
+use std::collections::{HashMap, HashSet};
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::time::Duration;
 
-use futures::StreamExt;
+use futures::StreamExt as _;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{Pod, Secret, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
-use kube::core::DeserializeGuard;
+use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{ObjectRef, Store};
-use kube::runtime::utils::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, Resource, ResourceExt as _};
 use muster_api::{Coordinator, S3_SECRET_TYPE, Unit, Worker};
@@ -23,11 +24,15 @@ use muster_manifests::names::{APPLICATION_LABEL, COORDINATOR_LABEL, MANAGED_BY_L
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
 
-use crate::backoff::watch_backoff;
+use crate::backoff::WatchFailures;
 use crate::cache::Cache;
 use crate::key::Key;
 use crate::metrics::Metrics;
+
+/// How long the first lists may take before it is said that they do.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The type of Secrets with server certificates.
 pub(crate) const TLS_SECRET_TYPE: &str = "kubernetes.io/tls";
@@ -91,8 +96,33 @@ pub(crate) struct Caches {
     pub(crate) network_policies: Cache<NetworkPolicy>,
     /// Secrets of type `muster.dev/s3`, which users write.
     pub(crate) s3_secrets: Cache<Secret>,
-    /// Secrets of type `kubernetes.io/tls`, which users write.
-    pub(crate) tls_secrets: Cache<Secret>,
+    /// Secrets of type `kubernetes.io/tls`, which users write. A cluster has many that are none of our business: without their data.
+    pub(crate) tls_secrets: Cache<PartialObjectMeta<Secret>>,
+}
+
+impl Caches {
+    pub(crate) fn new(
+        coordinators: Store<Guarded<Coordinator>>,
+        worker_store: Store<Guarded<Worker>>,
+    ) -> Self {
+        Self {
+            coordinators,
+            worker_store,
+            workers: Cache::new(related),
+            units: Cache::new(labelled),
+            pods: Cache::new(labelled),
+            stateful_sets: Cache::new(labelled),
+            services: Cache::new(labelled),
+            service_accounts: Cache::new(labelled),
+            roles: Cache::new(labelled),
+            role_bindings: Cache::new(labelled),
+            secrets: Cache::new(labelled),
+            budgets: Cache::new(labelled),
+            network_policies: Cache::new(labelled),
+            s3_secrets: Cache::new(nobody),
+            tls_secrets: Cache::new(nobody),
+        }
+    }
 }
 
 /// The coordinator that an object of ours belongs to by its label.
@@ -103,7 +133,7 @@ fn labelled(object: &impl Resource) -> Vec<Key> {
 }
 
 /// The coordinator that a worker names.
-fn related(worker: &Guarded<Worker>) -> Vec<Key> {
+pub(crate) fn related(worker: &Guarded<Worker>) -> Vec<Key> {
     let spec = worker.0.as_ref().ok().map(|worker| &worker.spec);
     let coordinator = spec.and_then(|spec| spec.coordinator.as_ref());
     coordinator.map(|name| Key::of(worker).sibling(name)).into_iter().collect()
@@ -113,33 +143,18 @@ fn nobody<K>(_: &K) -> Vec<Key> {
     Vec::new()
 }
 
-/// Starts all watches in `tasks`; answers once everything that exists is known.
+/// Starts all watches in `tasks`; answers once everything that exists is known. Where that takes long, `say` is told of what.
 pub(crate) async fn start(
     client: &Client,
     scope: &Scope,
     wake: &Wake,
     metrics: &Arc<Metrics>,
     tasks: &mut JoinSet<()>,
+    say: impl Fn(String),
 ) -> Arc<Caches> {
     let (coordinators, coordinator_writer) = kube::runtime::reflector::store();
     let (worker_store, worker_writer) = kube::runtime::reflector::store();
-    let caches = Arc::new(Caches {
-        coordinators,
-        worker_store,
-        workers: Cache::new(related),
-        units: Cache::new(labelled),
-        pods: Cache::new(labelled),
-        stateful_sets: Cache::new(labelled),
-        services: Cache::new(labelled),
-        service_accounts: Cache::new(labelled),
-        roles: Cache::new(labelled),
-        role_bindings: Cache::new(labelled),
-        secrets: Cache::new(labelled),
-        budgets: Cache::new(labelled),
-        network_policies: Cache::new(labelled),
-        s3_secrets: Cache::new(nobody),
-        tls_secrets: Cache::new(nobody),
-    });
+    let caches = Arc::new(Caches::new(coordinators, worker_store));
     let mut watches = Watches { client, scope, wake, metrics, caches: &caches, tasks, known: Vec::new() };
     watches.coordinators(coordinator_writer);
     watches.workers(worker_writer);
@@ -153,11 +168,13 @@ pub(crate) async fn start(
     watches.owned(&caches.secrets, |_| {});
     watches.owned(&caches.budgets, |_| {});
     watches.owned(&caches.network_policies, |_| {});
-    watches.named(&caches.s3_secrets, S3_SECRET_TYPE);
-    watches.named(&caches.tls_secrets, TLS_SECRET_TYPE);
-    for mut known in watches.known {
+    watches.stores(&caches.s3_secrets);
+    watches.certificates(&caches.tls_secrets);
+    for (kind, mut known) in watches.known {
         // An error means that the watch has ended, which only the end of all work brings about.
-        let _ = known.wait_for(|known| *known).await;
+        while timeout(PATIENCE, known.wait_for(|known| *known)).await.is_err() {
+            say(format!("it could not read the {kind} objects of the cluster yet; its log says why"));
+        }
     }
     caches
 }
@@ -170,8 +187,8 @@ struct Watches<'a> {
     metrics: &'a Arc<Metrics>,
     caches: &'a Arc<Caches>,
     tasks: &'a mut JoinSet<()>,
-    /// One for each watch: whether its first list is complete.
-    known: Vec<watch::Receiver<bool>>,
+    /// One for each watch: the kind, and whether its first list is complete.
+    known: Vec<(String, watch::Receiver<bool>)>,
 }
 
 type Note<K> = Box<dyn FnMut(Event<K>) + Send>;
@@ -180,9 +197,28 @@ impl Watches<'_> {
     fn coordinators(&mut self, mut writer: Writer<Guarded<Coordinator>>) {
         let (wake, caches) = (self.wake.clone(), Arc::clone(self.caches));
         let mut listed: Vec<Key> = Vec::new();
+        let mut claims: HashMap<Key, Claims> = HashMap::new();
         self.watch(
             watcher::Config::default(),
             Box::new(move |event| {
+                let claims_change = match &event {
+                    Event::Apply(object) => {
+                        let next = Claims::of(object);
+                        let before = claims.insert(Key::of(object), next.clone());
+                        before.is_some_and(|before| before != next)
+                    }
+                    Event::Delete(object) => claims.remove(&Key::of(object)).is_some(),
+                    // All are woken anyway.
+                    Event::InitApply(object) => {
+                        claims.insert(Key::of(object), Claims::of(object));
+                        false
+                    }
+                    Event::Init => {
+                        claims.clear();
+                        false
+                    }
+                    Event::InitDone => false,
+                };
                 let touched = match &event {
                     Event::Apply(object) | Event::Delete(object) => vec![Key::of(object)],
                     Event::InitApply(object) => {
@@ -199,13 +235,15 @@ impl Watches<'_> {
                 }
                 for key in touched {
                     wake.coordinator(&key);
-                    // Its workers learn that it came or went; others that want its bucket may have it now.
+                    // Its workers, and one of its name, learn that it came or went.
+                    wake.worker(&key);
                     for worker in caches.workers.of(&key) {
                         wake.worker(&Key::of(worker.as_ref()));
                     }
-                    if matches!(event, Event::Delete(_)) {
-                        wake_all(&caches, &wake);
-                    }
+                }
+                // Others that want its bucket may have it now.
+                if claims_change {
+                    wake_all(&caches, &wake);
                 }
             }),
         );
@@ -220,6 +258,8 @@ impl Watches<'_> {
                 for worker in caches.workers.note(event) {
                     let key = Key::of(worker.as_ref());
                     wake.worker(&key);
+                    // One of its name may have the name now.
+                    wake.coordinator(&key);
                     let attached = caches.stateful_sets.get(&key).map(|set| labelled(set.as_ref()));
                     for coordinator in related(&worker).iter().chain(attached.iter().flatten()) {
                         wake.coordinator(coordinator);
@@ -264,23 +304,37 @@ impl Watches<'_> {
         );
     }
 
-    /// Watches Secrets of a type. Users write them; coordinators name them.
-    fn named(&mut self, cache: &Cache<Secret>, kind: &str) {
+    /// Watches the Secrets of object stores. Users write them; coordinators name them.
+    fn stores(&mut self, cache: &Cache<Secret>) {
         let (wake, caches, cache) = (self.wake.clone(), Arc::clone(self.caches), cache.clone());
         self.watch(
-            watcher::Config::default().fields(&format!("type={kind}")),
+            watcher::Config::default().fields(&format!("type={S3_SECRET_TYPE}")),
             Box::new(move |event| {
-                for secret in cache.note(event) {
-                    let secret = Key::of(secret.as_ref());
-                    for coordinator in caches.coordinators.state() {
-                        let key = Key::of(coordinator.as_ref());
-                        let Ok(Coordinator { spec, .. }) = &coordinator.0 else { continue };
-                        let s3 = spec.s3.as_ref().map(|s3| s3.secret.as_str());
-                        let tls = spec.tls.as_ref().map(|tls| tls.secret.as_str());
-                        let names = [s3, tls].contains(&Some(secret.name.as_str()));
-                        if key.namespace == secret.namespace && names {
-                            wake.coordinator(&key);
-                        }
+                // What it says now another coordinator may want, and what it said before another one may have now.
+                if !cache.note(event).is_empty() {
+                    wake_all(&caches, &wake);
+                }
+            }),
+        );
+    }
+
+    /// Watches for changes of certificates. Users write them; coordinators name them.
+    fn certificates(&mut self, cache: &Cache<PartialObjectMeta<Secret>>) {
+        let (wake, caches, cache) = (self.wake.clone(), Arc::clone(self.caches), cache.clone());
+        self.watch(
+            watcher::Config::default().fields(&format!("type={TLS_SECRET_TYPE}")),
+            Box::new(move |event| {
+                let touched = cache.note(event);
+                let touched: HashSet<Key> = touched.iter().map(|secret| Key::of(secret.as_ref())).collect();
+                if touched.is_empty() {
+                    return;
+                }
+                for coordinator in caches.coordinators.state() {
+                    let key = Key::of(coordinator.as_ref());
+                    let tls =
+                        coordinator.0.as_ref().ok().and_then(|coordinator| coordinator.spec.tls.as_ref());
+                    if tls.is_some_and(|tls| touched.contains(&key.sibling(&tls.secret))) {
+                        wake.coordinator(&key);
                     }
                 }
             }),
@@ -297,16 +351,15 @@ impl Watches<'_> {
             + 'static,
     {
         let (known, receiver) = watch::channel(false);
-        self.known.push(receiver);
+        self.known.push((K::kind(&()).into_owned(), receiver));
         let api: Api<K> = self.scope.api(self.client);
         let metrics = Arc::clone(self.metrics);
         self.tasks.spawn(async move {
-            let mut events = Box::pin(watcher(api, config).backoff(watch_backoff()));
-            let mut warned = false;
+            let mut events = Box::pin(watcher(api, config));
+            let mut failures = WatchFailures::default();
             while let Some(event) = events.next().await {
                 match event {
                     Ok(mut event) => {
-                        warned = false;
                         if let Event::Apply(object) | Event::InitApply(object) = &mut event {
                             // Who wrote which field is a large part of an object, and nobody here asks.
                             object.managed_fields_mut().clear();
@@ -319,14 +372,36 @@ impl Watches<'_> {
                     }
                     Err(error) => {
                         metrics.watch_failed(&K::kind(&()));
+                        let (wait, first) = failures.failed();
                         // Said once for a series of failures: while the API server is away every watch fails again and again.
-                        if !std::mem::replace(&mut warned, true) {
+                        if first {
                             tracing::warn!(kind = %K::kind(&()), %error, "watch interrupted; it is tried again");
                         }
+                        sleep(wait).await;
                     }
                 }
             }
         });
+    }
+}
+
+/// What of a coordinator others that want the same bucket depend on.
+#[derive(Debug, Clone, PartialEq)]
+struct Claims {
+    secret: Option<String>,
+    /// The place in an object store that its units run with.
+    held: Option<serde_json::Value>,
+}
+
+impl Claims {
+    fn of(coordinator: &Guarded<Coordinator>) -> Self {
+        let coordinator = coordinator.0.as_ref().ok();
+        let s3 = coordinator.and_then(|coordinator| coordinator.spec.s3.as_ref());
+        let carry = coordinator.and_then(|coordinator| coordinator.status.as_ref()?.carry_over.as_ref());
+        Self {
+            secret: s3.map(|s3| s3.secret.clone()),
+            held: carry.and_then(|carry| carry.get("store")).cloned(),
+        }
     }
 }
 
@@ -349,4 +424,28 @@ fn prune_pod(pod: &mut Pod) {
         }
     }
     pod.metadata.annotations = None;
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn others_are_concerned_by_which_bucket_a_coordinator_wants_and_has() {
+        let of = |s3: Value, status: Value| {
+            let object = json!({"metadata": {"name": "a"}, "spec": {"product": "mimir", "s3": s3},
+                                "status": status});
+            Claims::of(&serde_json::from_value(object).unwrap())
+        };
+        let now = of(json!({"secret": "x"}), json!({"carryOver": {"store": "s3/x/", "documents": {}}}));
+        assert_eq!(now, of(json!({"secret": "x"}), json!({"carryOver": {"store": "s3/x/"}, "units": 3})));
+        for (s3, store) in
+            [(json!({"secret": "y"}), json!("s3/x/")), (json!({"secret": "x"}), json!("s3/y/"))]
+        {
+            assert_ne!(now, of(s3, json!({"carryOver": {"store": store}})));
+        }
+        assert_ne!(now, of(Value::Null, Value::Null));
+    }
 }

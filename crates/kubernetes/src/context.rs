@@ -1,21 +1,25 @@
 //! What all reconciles of one term of leadership share.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
-use kube::runtime::events::Recorder;
-use muster_model::{Finding, ObjectStorage};
+use k8s_openapi::api::core::v1::{ObjectReference, Secret};
+use kube::Resource as _;
+use kube::runtime::events::Event;
+use muster_model::{Finding, ObjectStorage, Status};
 use muster_planner::CarryOver;
 use muster_s3::{Probes, store_revision};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::backoff::Failures;
-use crate::caches::{Caches, Wake};
+use crate::caches::{Caches, Guarded, Wake};
 use crate::gather::Probed;
 use crate::key::Key;
 use crate::metrics::Metrics;
-use crate::write::{Pending, Writer};
+use crate::report::bad_status;
+use crate::write::{Kind, Pending, WriteError, Writer};
 
 /// Shared by all reconciles.
 pub(crate) struct Context {
@@ -23,12 +27,15 @@ pub(crate) struct Context {
     pub(crate) writer: Writer,
     pub(crate) wake: Wake,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) recorder: Recorder,
+    /// Events to record, about which object.
+    pub(crate) events: mpsc::Sender<(Event, ObjectReference)>,
     pub(crate) failures: Failures,
     /// Muster's own image, which pods take the agent from.
     pub(crate) image: String,
     pub(crate) probes: Mutex<Probes<Key>>,
     pub(crate) probed: Mutex<Probed>,
+    /// The certificates that coordinators name, as they were last read.
+    pub(crate) certificates: Mutex<BTreeMap<Key, Arc<Secret>>>,
     memories: Mutex<BTreeMap<Key, Memory>>,
 }
 
@@ -52,7 +59,7 @@ impl Context {
         writer: Writer,
         wake: Wake,
         metrics: Arc<Metrics>,
-        recorder: Recorder,
+        events: mpsc::Sender<(Event, ObjectReference)>,
         image: String,
         probes: Probes<Key>,
     ) -> Self {
@@ -61,11 +68,12 @@ impl Context {
             writer,
             wake,
             metrics,
-            recorder,
+            events,
             failures: Failures::default(),
             image,
             probes: Mutex::new(probes),
             probed: Mutex::default(),
+            certificates: Mutex::default(),
             memories: Mutex::default(),
         }
     }
@@ -77,6 +85,43 @@ impl Context {
 
     pub(crate) fn remember(&self, key: &Key, memory: Memory) {
         locked(&self.memories).insert(key.clone(), memory);
+    }
+
+    /// Has events recorded in the background. They are for people: where too many wait already, they are left out.
+    pub(crate) fn record(&self, events: impl IntoIterator<Item = Event>, about: &ObjectReference) {
+        for event in events {
+            if self.events.try_send((event, about.clone())).is_err() {
+                tracing::debug!(object = about.name, "event not recorded: too many wait");
+            }
+        }
+    }
+
+    /// Says of an object why nothing is planned for it.
+    pub(crate) async fn say<K: Kind>(&self, object: &Guarded<K>, said: &Status) -> Result<(), WriteError> {
+        let key = Key::of(object);
+        if self.writer.say::<K>(&key, object.meta(), said).await? {
+            tracing::warn!(kind = %K::kind(&()), object = %key, "{}", said.message);
+            self.record([bad_status(said)], &object.object_ref(&()));
+        }
+        Ok(())
+    }
+
+    /// Forgets what is remembered of objects that are gone.
+    pub(crate) fn forget(&self) {
+        let coordinators = self.caches.coordinators.state();
+        let keys: BTreeSet<Key> = coordinators.iter().map(|object| Key::of(object.as_ref())).collect();
+        let named: BTreeSet<Key> = coordinators
+            .iter()
+            .filter_map(|object| {
+                let coordinator = object.0.as_ref().ok()?;
+                Some(Key::of(coordinator).sibling(&coordinator.spec.tls.as_ref()?.secret))
+            })
+            .collect();
+        locked(&self.memories).retain(|key, _| keys.contains(key));
+        locked(&self.certificates).retain(|secret, _| named.contains(secret));
+        locked(&self.probed).retain(|secret, _| self.caches.s3_secrets.get(secret).is_some());
+        self.failures.forget(|key| keys.contains(key) || self.caches.workers.get(key).is_some());
+        self.writer.forget();
     }
 
     /// Starts a probe of an object store that was never asked, or whose last answer is older than `due` says.

@@ -8,19 +8,20 @@ use kube::Resource as _;
 use kube::runtime::controller::Action;
 use muster_api::{Coordinator, Worker};
 use muster_manifests::names::FINALIZER;
-use muster_model::AppName;
+use muster_model::{AppName, Status, WorkloadStatus};
 use muster_planner::{ObjectStore, Probe, plan};
-use serde_json::json;
 use tokio::time::Instant;
 
-use crate::apply::Application;
+use crate::apply::{Application, Applied};
+use crate::belonging::{Holder, attached_workers, holder};
 use crate::caches::Guarded;
 use crate::context::{Context, Memory, locked};
-use crate::gather::{Gathered, Remembered, attached_workers, gather};
+use crate::gather::{Gathered, Remembered, gather};
 use crate::key::Key;
+use crate::secrets;
 use crate::write::{WriteError, seen_coordinator, seen_worker};
 
-/// How soon an object is looked at again that changed under our hands, if nothing wakes it before.
+/// How soon a coordinator is looked at again that has news for its own status.
 const AT_ONCE: Duration = Duration::from_millis(50);
 /// How soon a write that its watch did not bring back is looked for again.
 const AFTER_WRITE: Duration = Duration::from_secs(1);
@@ -43,8 +44,8 @@ pub(crate) async fn reconcile(
             context.failures.succeeded(&key);
             Ok(action)
         }
-        // Somebody else wrote first. That is no failure: what is there now is looked at next.
-        Err(WriteError::Conflict { .. }) => Ok(Action::requeue(AT_ONCE)),
+        // Somebody else wrote first. That is no failure, but may go on: what is there now is looked at next.
+        Err(WriteError::Conflict { .. }) => Ok(Action::requeue(context.failures.failed(&key))),
         Err(error) => Err(error),
     }
 }
@@ -63,16 +64,23 @@ async fn look(
     let name = AppName::new(key.name.clone()).map_err(|error| error.to_string());
     let (coordinator, name) = match (&object.0, name) {
         (Ok(coordinator), Ok(name)) => (coordinator, name),
-        (Err(error), _) => return unusable(key, object, context, &error.to_string()).await,
-        (_, Err(error)) => return unusable(key, object, context, &error).await,
+        (Err(error), _) => return unusable(key, object, context, cannot_be_used(&error.to_string())).await,
+        (_, Err(error)) => return unusable(key, object, context, cannot_be_used(&error)).await,
     };
-    if hold_on(key, coordinator, context, memory).await? {
+    if holder(key, &context.caches) == Some(Holder::Worker) {
+        let said = "a worker has this name; application names are unique in a namespace, rename one of them";
+        return unusable(key, object, context, Status::new(WorkloadStatus::Blocked, said)).await;
+    }
+    let mut applied = Applied::default();
+    if hold_on(key, coordinator, context, memory, &mut applied).await? {
         return Ok(Action::requeue(AFTER_WRITE));
     }
 
     let remembered =
         Remembered { carry: memory.carry.as_ref(), obstacles: memory.obstacles.values().cloned().collect() };
-    let gathered = gather(key, &name, coordinator, &context.caches, &locked(&context.probed), remembered);
+    let named = secrets::read(key, coordinator, context).await?;
+    let probed = &context.probed;
+    let gathered = gather(key, &name, coordinator, &context.caches, &locked(probed), &named, remembered);
     let Gathered { observed, workers, store } = &gathered;
     if let Some(store) = store {
         context.probe(store, None);
@@ -91,9 +99,16 @@ async fn look(
     }
     memory.carry = Some(plan.carry.clone());
     let application = Application { key, name: &name, coordinator, observed, workers, plan: &plan, context };
-    let applied = application.apply(memory).await;
+    let applied = application.apply(applied, memory).await;
     memory.pending = applied.pending;
+    for (object, finding) in &applied.obstacles {
+        if !memory.obstacles.contains_key(object) {
+            tracing::warn!(coordinator = %key, "{}", finding.message);
+        }
+    }
     if let Some(error) = applied.failed {
+        // Not everything was tried.
+        memory.obstacles.extend(applied.obstacles);
         return Err(error);
     }
 
@@ -110,12 +125,13 @@ async fn look(
 }
 
 /// Sees to it that neither the coordinator nor its workers vanish before their units have stopped. Says whether something had to
-/// be written for it.
+/// be written for it. A worker that the API server refuses to change is noted, and keeps nobody from their work.
 async fn hold_on(
     key: &Key,
     coordinator: &Coordinator,
     context: &Context,
     memory: &mut Memory,
+    applied: &mut Applied,
 ) -> Result<bool, WriteError> {
     let lacks = |meta: &kube::core::ObjectMeta| {
         let finalizers = meta.finalizers.iter().flatten();
@@ -128,27 +144,34 @@ async fn hold_on(
         let written = context.writer.add_finalizer::<Coordinator>(key, &coordinator.metadata).await?;
         memory.pending.push(seen_coordinator(&written));
     }
-    for worker in attached_workers(key, &context.caches).values().filter(|worker| lacks(&worker.metadata)) {
-        let written =
-            context.writer.add_finalizer::<Worker>(&Key::of(worker.as_ref()), &worker.metadata).await?;
-        memory.pending.push(seen_worker(&written));
+    let workers = attached_workers(key, &context.caches);
+    for (name, worker) in workers.iter().filter(|(_, worker)| lacks(worker.meta())) {
+        match context.writer.add_finalizer::<Worker>(&key.sibling(name.as_str()), worker.meta()).await {
+            Ok(written) => memory.pending.push(seen_worker(&written)),
+            Err(error @ WriteError::Refused { .. }) => {
+                applied.note(name, Err(error));
+            }
+            Err(error) => return Err(error),
+        }
     }
     Ok(!memory.pending.is_empty())
 }
 
-/// What cannot be read, or not be named like an application, gets a status that says so, and is not kept from going.
+fn cannot_be_used(why: &str) -> Status {
+    Status::new(WorkloadStatus::Error, format!("this coordinator cannot be used: {why}"))
+}
+
+/// What cannot be read, or has no name of its own, gets a status that says so, and is not kept from going.
 async fn unusable(
     key: &Key,
     object: &Guarded<Coordinator>,
     context: &Context,
-    why: &str,
+    said: Status,
 ) -> Result<Action, WriteError> {
     if object.meta().deletion_timestamp.is_some() {
         context.writer.remove_finalizer::<Coordinator>(key, object.meta()).await?;
         return Ok(Action::await_change());
     }
-    tracing::warn!(coordinator = %key, why, "coordinator cannot be used");
-    let status = json!({ "status": "error", "message": format!("this coordinator cannot be used: {why}") });
-    context.writer.put_status::<Coordinator>(key, None, &status).await?;
+    context.say(object, &said).await?;
     Ok(Action::await_change())
 }

@@ -4,26 +4,29 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod, Secret};
+use k8s_openapi::api::core::v1::{ContainerStateWaiting, ContainerStatus, Pod, PodCondition, Secret};
 use kube::ResourceExt as _;
-use kube::runtime::reflector::ObjectRef;
-use muster_api::{Coordinator, Unit, Worker, secret_values};
+use kube::core::ObjectMeta;
+use muster_api::{Coordinator, S3_SECRET_TYPE, Unit, Worker, WorkerSpec, secret_values};
 use muster_manifests::names::{
-    APPLICATION_LABEL, COORDINATOR_LABEL, WORKLOAD_CONTAINER, cluster_secret, gossip_address, pod_name,
-    unit_number,
+    APPLICATION_LABEL, WORKLOAD_CONTAINER, cluster_secret, gossip_address, pod_name, unit_number,
 };
-use muster_model::{AppName, Finding, ObjectStorage, Revision, TlsMaterial};
+use muster_model::{AppName, Finding, ObjectStorage, Reason, Revision, TlsMaterial, WorkloadStatus};
 use muster_planner::{
     CarryOver, Claim, ObjectStore, Observed, ObservedUnit, ObservedWorker, Probe, Seeds, Tls, contested,
 };
 use muster_relation::{Assignment, ClusterData, Report};
 use muster_s3::store_revision;
 
-use crate::caches::{Caches, Guarded};
+use crate::belonging::attached_workers;
+use crate::caches::{Caches, TLS_SECRET_TYPE};
 use crate::key::Key;
+use crate::secrets::Named;
 
 /// The label with the revision of the template that a pod was made from. Set by the StatefulSet controller.
 const TEMPLATE_LABEL: &str = "controller-revision-hash";
+/// The reason that the kubelet gives for a pod that only its readiness gates keep from being ready.
+const GATES_NOT_READY: &str = "ReadinessGatesNotReady";
 /// Reasons for which a container waits that only a person can do something about.
 const STUCK: &[&str] = &[
     "ImagePullBackOff",
@@ -41,7 +44,7 @@ pub(crate) type Probed = BTreeMap<Key, (Revision, Probe)>;
 /// A coordinator with everything that belongs to it.
 pub(crate) struct Gathered {
     pub(crate) observed: Observed,
-    /// The workers whose units carry this coordinator's assignments.
+    /// The workers whose units carry this coordinator's assignments. One that cannot be read is stood in for.
     pub(crate) workers: BTreeMap<AppName, Arc<Worker>>,
     /// The object store to probe, if there is one.
     pub(crate) store: Option<(Key, ObjectStorage)>,
@@ -62,9 +65,27 @@ pub(crate) fn gather(
     coordinator: &Coordinator,
     caches: &Caches,
     probed: &Probed,
+    named: &Named,
     remembered: Remembered<'_>,
 ) -> Gathered {
-    let workers = attached_workers(key, caches);
+    let mut obstacles = remembered.obstacles;
+    let mut workers = BTreeMap::new();
+    let mut unreadable = BTreeSet::new();
+    for (worker, object) in attached_workers(key, caches) {
+        let object = match &object.0 {
+            Ok(object) => object.clone(),
+            Err(invalid) => {
+                let message = format!(
+                    "worker {worker} cannot be read ({invalid}); its units stay as they are: correct it, or delete it"
+                );
+                let reason = Reason::WorkerUnreadable;
+                obstacles.push(Finding::application(name, WorkloadStatus::Blocked, reason, message));
+                unreadable.insert(worker.clone());
+                stand_in(key, &worker, &invalid.metadata, caches)
+            }
+        };
+        workers.insert(worker, Arc::new(object));
+    }
     let secret = coordinator.spec.s3.as_ref().map(|s3| key.sibling(&s3.secret));
     let parsed =
         secret.as_ref().and_then(|secret| Some((secret, parse_store(&*caches.s3_secrets.get(secret)?))));
@@ -74,11 +95,15 @@ pub(crate) fn gather(
     };
     let object_store = match (&secret, parsed) {
         (None, _) => ObjectStore::NotRelated,
-        (Some(secret), None) => ObjectStore::SecretMissing(secret.name.clone()),
+        (Some(secret), None) => match named.s3.as_ref().and_then(|secret| other_type(secret, S3_SECRET_TYPE))
+        {
+            Some(problem) => ObjectStore::Invalid { secret: secret.name.clone(), problem },
+            None => ObjectStore::SecretMissing(secret.name.clone()),
+        },
         (Some(secret), Some((_, Err(problem)))) => {
             ObjectStore::Invalid { secret: secret.name.clone(), problem }
         }
-        (Some(secret), Some((_, Ok(storage)))) => match owner(key, caches) {
+        (Some(secret), Some((_, Ok(storage)))) => match owner(key, &storage, caches) {
             Some(by) => ObjectStore::Taken { bucket: storage.bucket, by },
             None => {
                 let probe = probed.get(secret).filter(|(revision, _)| *revision == store_revision(&storage));
@@ -99,15 +124,19 @@ pub(crate) fn gather(
             .map(|(worker, object)| {
                 let related = object.spec.coordinator.as_deref() == Some(name.as_str());
                 let removing = object.metadata.deletion_timestamp.is_some() || !related;
-                let observed =
-                    ObservedWorker { spec: object.spec.clone(), removing, units: units(key, worker, caches) };
+                let observed = ObservedWorker {
+                    spec: object.spec.clone(),
+                    removing,
+                    units: units(key, worker, caches),
+                    unreadable: unreadable.contains(worker),
+                };
                 (worker.clone(), observed)
             })
             .collect(),
         object_store,
-        tls: tls(key, coordinator, caches),
+        tls: tls(coordinator, named),
         seeds: Seeds::Name(gossip_address(name, &key.namespace)),
-        obstacles: remembered.obstacles,
+        obstacles,
         carry: carry(key, name, coordinator, caches, remembered.carry),
         name: name.clone(),
     };
@@ -120,52 +149,21 @@ fn cluster_id(key: &Key, coordinator: &Coordinator) -> String {
     format!("{}-{}-{}", key.namespace, key.name, uid.get(..8).unwrap_or(uid))
 }
 
-/// The coordinator of that name.
-pub(crate) fn coordinator_named(key: &Key, caches: &Caches) -> Option<Arc<Guarded<Coordinator>>> {
-    caches.coordinators.get(&ObjectRef::new(&key.name).within(&key.namespace))
-}
-
-/// The coordinator that decides about a worker: the one whose assignments its units carry, as long as it exists, else the one it
-/// names. Nobody decides about a worker that names none that exists, or whose name a coordinator has.
-pub(crate) fn decides(worker: &Worker, caches: &Caches) -> Option<Key> {
-    let key = Key::of(worker);
-    if coordinator_named(&key, caches).is_some() {
-        return None;
+/// Stands for a worker that cannot be read: as many units as its StatefulSet has, with the roles that they run.
+fn stand_in(coordinator: &Key, worker: &AppName, metadata: &ObjectMeta, caches: &Caches) -> Worker {
+    let set = caches.stateful_sets.get(&coordinator.sibling(worker.as_str()));
+    let replicas = set.and_then(|set| set.spec.as_ref()?.replicas);
+    let mut roles = BTreeMap::new();
+    for unit in units(coordinator, worker, caches).values() {
+        roles.extend(unit.current_roles().iter().map(|role| (role.to_string(), true)));
     }
-    let exists = |coordinator: &Key| coordinator_named(coordinator, caches).is_some();
-    let attached = caches.stateful_sets.get(&key).filter(|set| carries_units(&key, set, caches));
-    let attached = attached.and_then(|set| set.labels().get(COORDINATOR_LABEL).map(|c| key.sibling(c)));
-    let related = worker.spec.coordinator.as_ref().map(|name| key.sibling(name));
-    attached.filter(exists).or_else(|| related.filter(exists))
-}
-
-/// Whether a StatefulSet has pods, or is about to.
-fn carries_units(key: &Key, set: &StatefulSet, caches: &Caches) -> bool {
-    let wanted = set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
-    let there = set.status.as_ref().map_or(0, |status| status.replicas);
-    let pods = || {
-        set.labels().get(COORDINATOR_LABEL).is_some_and(|coordinator| {
-            let pods = caches.pods.of(&key.sibling(coordinator));
-            pods.iter().any(|pod| pod.labels().get(APPLICATION_LABEL).is_some_and(|app| *app == key.name))
-        })
+    let spec = WorkerSpec {
+        coordinator: Some(coordinator.name.clone()),
+        units: replicas.and_then(|replicas| u32::try_from(replicas).ok()).unwrap_or(0),
+        roles,
+        ..WorkerSpec::default()
     };
-    wanted > 0 || there > 0 || pods()
-}
-
-/// The workers that a coordinator decides about.
-pub(crate) fn attached_workers(coordinator: &Key, caches: &Caches) -> BTreeMap<AppName, Arc<Worker>> {
-    let related = caches.workers.of(coordinator);
-    let sets = caches.stateful_sets.of(coordinator);
-    let attached = sets.iter().filter_map(|set| caches.workers.get(&Key::of(set.as_ref())));
-    let mut workers = BTreeMap::new();
-    for worker in related.into_iter().chain(attached) {
-        let Ok(worker) = &worker.0 else { continue };
-        let name = AppName::new(worker.name_any());
-        if let (Ok(name), true) = (name, decides(worker, caches).as_ref() == Some(coordinator)) {
-            workers.entry(name).or_insert_with(|| Arc::new(worker.clone()));
-        }
-    }
-    workers
+    Worker { metadata: metadata.clone(), spec, status: None }
 }
 
 /// What the last plan decided, from where it is kept: the status, and the texts of its revisions in the cluster Secret.
@@ -187,12 +185,16 @@ fn carry(
         None => CarryOver::default(),
     };
     let secret = caches.secrets.get(&key.sibling(cluster_secret(name)));
-    if let Some(cluster) = secret.and_then(|secret| read_cluster(&secret)) {
-        carry.documents = cluster.documents;
-    }
+    let cluster = secret.and_then(|secret| read_cluster(&secret));
     if let Some(remembered) = remembered {
         carry.remember(remembered);
     }
+    carry.documents = match (cluster, remembered) {
+        (Some(cluster), _) => cluster.documents,
+        // A Secret that somebody deleted is made again with what it held.
+        (None, Some(remembered)) => remembered.documents.clone(),
+        (None, None) => BTreeMap::new(),
+    };
     carry
 }
 
@@ -210,8 +212,21 @@ fn parse_store(secret: &Secret) -> Result<ObjectStorage, String> {
     ObjectStorage::from_secret(&secret_values(secret)?).map_err(|error| error.to_string())
 }
 
+/// The bucket that a Secret names, unread.
+fn bucket(secret: &Secret) -> Option<&[u8]> {
+    Some(&secret.data.as_ref()?.get("bucket")?.0)
+}
+
+/// What is wrong with a Secret that is of another type than it should be.
+fn other_type(secret: &Secret, wanted: &str) -> Option<String> {
+    let now = secret.type_.as_deref().unwrap_or("Opaque");
+    (now != wanted).then(|| {
+        format!("it is of type {now}, which cannot change; delete the Secret and make one of type {wanted}")
+    })
+}
+
 /// The other coordinator that the bucket and path of this one belong to.
-fn owner(key: &Key, caches: &Caches) -> Option<String> {
+fn owner(key: &Key, storage: &ObjectStorage, caches: &Caches) -> Option<String> {
     let mut coordinators: Vec<_> = caches
         .coordinators
         .state()
@@ -220,7 +235,12 @@ fn owner(key: &Key, caches: &Caches) -> Option<String> {
             let Ok(coordinator) = &coordinator.0 else { return None };
             let key = Key::of(coordinator);
             let secret = key.sibling(&coordinator.spec.s3.as_ref()?.secret);
-            let storage = parse_store(&*caches.s3_secrets.get(&secret)?).ok()?;
+            let secret = caches.s3_secrets.get(&secret)?;
+            // Most have nothing to do with this one, and are not worth to be read.
+            if bucket(&secret)? != storage.bucket.as_bytes() {
+                return None;
+            }
+            let storage = parse_store(&secret).ok()?;
             let kept = coordinator.status.as_ref().and_then(|status| status.carry_over.clone());
             let carry = kept.and_then(|kept| serde_json::from_value(serde_json::Value::Object(kept)).ok());
             let created = coordinator.metadata.creation_timestamp.as_ref().map(|time| time.0);
@@ -240,20 +260,27 @@ fn owner(key: &Key, caches: &Caches) -> Option<String> {
     Some(if by.namespace == key.namespace { by.name } else { by.to_string() })
 }
 
-fn tls(key: &Key, coordinator: &Coordinator, caches: &Caches) -> Tls {
+fn tls(coordinator: &Coordinator, named: &Named) -> Tls {
     let Some(reference) = &coordinator.spec.tls else { return Tls::Off };
     let name = &reference.secret;
-    let Some(secret) = caches.tls_secrets.get(&key.sibling(name)) else {
+    let Some(secret) = &named.tls else {
         return Tls::Invalid(format!(
-            "Secret {name:?} of type kubernetes.io/tls does not exist; apply one, or remove spec.tls"
+            "Secret {name:?} of type {TLS_SECRET_TYPE} does not exist; apply one, or remove spec.tls"
         ));
     };
-    let read = secret_values(&secret).and_then(|v| TlsMaterial::from_secret(&v).map_err(|e| e.to_string()));
+    if let Some(problem) = other_type(secret, TLS_SECRET_TYPE) {
+        return Tls::Invalid(format!("Secret {name:?}: {problem}"));
+    }
+    let read = secret_values(secret).and_then(|v| TlsMaterial::from_secret(&v).map_err(|e| e.to_string()));
     read.map_or_else(|problem| Tls::Invalid(format!("Secret {name:?}: {problem}")), Tls::On)
 }
 
 /// The units of an application that exist: those with a pod, and those with a Unit.
-fn units(coordinator: &Key, application: &AppName, caches: &Caches) -> BTreeMap<u32, ObservedUnit> {
+pub(crate) fn units(
+    coordinator: &Key,
+    application: &AppName,
+    caches: &Caches,
+) -> BTreeMap<u32, ObservedUnit> {
     let key = coordinator.sibling(application.as_str());
     let set = caches.stateful_sets.get(&key);
     let template = set.as_deref().and_then(current_template);
@@ -301,20 +328,27 @@ fn observed_unit(pod: Option<&Pod>, unit: Option<&Unit>, template: Option<&str>)
     let report: Option<Report> =
         report.and_then(|value| serde_json::from_value(value).map_err(|e| read("report", e)).ok());
     let uid = pod.and_then(|pod| pod.metadata.uid.as_deref());
-    ObservedUnit {
+    // A report of an earlier pod of the same name says nothing about this one.
+    let report = report.filter(|report| Some(report.instance.as_str()) == uid);
+    let ends = pod.is_some_and(|pod| pod.metadata.deletion_timestamp.is_some());
+    let absent = pod.is_none_or(|pod| never_ran_or_ended(pod, report.is_some()));
+    let mut observed = ObservedUnit {
         address: pod.and_then(|pod| pod.status.as_ref()?.pod_ip.clone()),
-        assigned,
-        // A report of an earlier pod of the same name says nothing about this one.
-        report: report.filter(|report| Some(report.instance.as_str()) == uid),
         connected: pod.is_some_and(is_reachable),
-        absent: pod.is_none_or(never_ran_or_ended),
+        absent,
+        // Whoever deletes a Unit deletes what its pod was told. A pod that is about to end will not say what that was.
+        unknown: !absent && !ends && assigned.is_none() && report.is_none(),
+        answers_probe: pod.is_some_and(|pod| is_true(pod, "Ready")),
+        assigned,
+        report,
         outdated: pod.is_some_and(|pod| {
             let made_from = pod.labels().get(TEMPLATE_LABEL);
-            pod.metadata.deletion_timestamp.is_none()
-                && template.zip(made_from).is_some_and(|(now, then)| now != then)
+            !ends && template.zip(made_from).is_some_and(|(now, then)| now != then)
         }),
         agent_problem: pod.and_then(problem),
-    }
+    };
+    observed.recall();
+    observed
 }
 
 fn workload(pod: &Pod) -> Option<&ContainerStatus> {
@@ -322,29 +356,40 @@ fn workload(pod: &Pod) -> Option<&ContainerStatus> {
     statuses.iter().find(|status| status.name == WORKLOAD_CONTAINER)
 }
 
-fn condition(pod: &Pod, kind: &str) -> Option<bool> {
+fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<&'a PodCondition> {
     let conditions = pod.status.as_ref()?.conditions.as_ref()?;
-    conditions.iter().find(|condition| condition.type_ == kind).map(|condition| condition.status == "True")
+    conditions.iter().find(|condition| condition.type_ == kind)
+}
+
+fn is_true(pod: &Pod, kind: &str) -> bool {
+    condition(pod, kind).is_some_and(|condition| condition.status == "True")
 }
 
 /// Whether the agent runs on a node that answers. When a node is lost, its pods' `Ready` is set to false by the node controller
-/// while `ContainersReady`, which the kubelet writes, stays as it was.
+/// while `ContainersReady`, which the kubelet writes, stays as it was. The kubelet itself does so for readiness gates only, and
+/// then names them as the reason.
 fn is_reachable(pod: &Pod) -> bool {
     let runs = workload(pod).and_then(|w| w.state.as_ref()).is_some_and(|state| state.running.is_some());
-    let lost = condition(pod, "Ready") == Some(false) && condition(pod, "ContainersReady") == Some(true);
+    let lost = is_true(pod, "ContainersReady")
+        && condition(pod, "Ready")
+            .is_some_and(|ready| ready.status == "False" && ready.reason.as_deref() != Some(GATES_NOT_READY));
     runs && !lost && pod.metadata.deletion_timestamp.is_none()
 }
 
-/// Whether it is certain that nothing runs in the pod.
-fn never_ran_or_ended(pod: &Pod) -> bool {
+/// Whether it is certain that nothing runs in the pod. A container that waits for a person, and of which nobody ever heard, cannot
+/// be started.
+fn never_ran_or_ended(pod: &Pod, reported: bool) -> bool {
     let Some(status) = &pod.status else { return true };
+    let container = workload(pod).and_then(|w| w.state.as_ref());
     match status.phase.as_deref() {
         Some("Failed" | "Succeeded") => true,
-        Some("Pending") | None => {
-            workload(pod).and_then(|w| w.state.as_ref()).is_none_or(|state| state.running.is_none())
-        }
-        _ => false,
+        Some("Pending") | None => container.is_none_or(|state| state.running.is_none()),
+        _ => !reported && container.and_then(|state| state.waiting.as_ref()).is_some_and(is_stuck),
     }
+}
+
+fn is_stuck(waiting: &ContainerStateWaiting) -> bool {
+    waiting.reason.as_deref().is_some_and(|reason| STUCK.contains(&reason))
 }
 
 /// Why the pod does not come up, in one line, if it is something that does not pass by itself.
@@ -352,8 +397,8 @@ fn problem(pod: &Pod) -> Option<String> {
     let status = pod.status.as_ref()?;
     let containers = status.init_container_statuses.iter().chain(&status.container_statuses).flatten();
     let stuck = containers.filter_map(|container| {
-        let waiting = container.state.as_ref()?.waiting.as_ref()?;
-        let reason = waiting.reason.as_deref().filter(|reason| STUCK.contains(reason))?;
+        let waiting = container.state.as_ref()?.waiting.as_ref().filter(|waiting| is_stuck(waiting))?;
+        let reason = waiting.reason.as_deref().unwrap_or_default();
         let message = waiting.message.as_deref().unwrap_or("the node gives no details");
         Some(format!("container {}: {reason}: {message}", container.name))
     });
@@ -364,4 +409,103 @@ fn problem(pod: &Pod) -> Option<String> {
         Some(format!("no node takes the pod: {why}"))
     };
     stuck.into_iter().next().or_else(unschedulable)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn pod(status: &Value) -> Pod {
+        let labels = json!({ TEMPLATE_LABEL: "one" });
+        serde_json::from_value(
+            json!({ "metadata": {"name": "w-0", "uid": "uid", "labels": labels}, "status": status }),
+        )
+        .unwrap()
+    }
+
+    /// A pod whose workload's container is in this state.
+    fn with_container(phase: &str, state: &Value) -> Pod {
+        let containers = [json!({"name": WORKLOAD_CONTAINER, "state": state, "ready": false, "image": "",
+                                 "imageID": "", "restartCount": 0})];
+        pod(&json!({ "phase": phase, "containerStatuses": containers }))
+    }
+
+    fn running() -> Pod {
+        with_container("Running", &json!({ "running": {} }))
+    }
+
+    fn unit(assignment: &Value, report: &Value) -> Unit {
+        serde_json::from_value(json!({
+            "apiVersion": "muster.dev/v1alpha1", "kind": "Unit", "metadata": {"name": "w-0"},
+            "spec": {"application": "w", "coordinator": "mimir", "assignment": assignment},
+            "status": {"report": report},
+        }))
+        .unwrap()
+    }
+
+    fn report(instance: &str) -> Value {
+        json!({
+            "instance": instance, "address": "10.0.0.1", "agentVersion": "1", "epoch": 7, "service": "running",
+            "ready": true, "restarts": 0,
+            "applied": {"revision": Revision::of([b"a".as_slice()]), "roles": ["all"]},
+        })
+    }
+
+    #[test]
+    fn a_pod_without_a_unit_is_unknown_once_something_may_run_in_it() {
+        let of = |pod: Option<&Pod>, unit: Option<&Unit>| {
+            let unit = observed_unit(pod, unit, None);
+            (unit.absent, unit.unknown, unit.has_stopped())
+        };
+        assert_eq!(of(Some(&running()), None), (false, true, false));
+        let empty = unit(&Value::Null, &Value::Null);
+        assert_eq!(of(Some(&running()), Some(&empty)), (false, true, false));
+        // What an earlier pod said says nothing about this one.
+        assert_eq!(of(Some(&running()), Some(&unit(&Value::Null, &report("earlier")))), (false, true, false));
+        let pending = with_container("Pending", &json!({"waiting": {"reason": "PodInitializing"}}));
+        assert_eq!(of(Some(&pending), None), (true, false, true));
+        assert_eq!(of(None, Some(&empty)), (true, false, true));
+        let mut ending = running();
+        ending.metadata.deletion_timestamp = serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap();
+        assert_eq!(of(Some(&ending), None), (false, false, true), "its Unit goes before it does");
+    }
+
+    #[test]
+    fn what_a_unit_runs_tells_what_it_was_told() {
+        let observed = observed_unit(Some(&running()), Some(&unit(&Value::Null, &report("uid"))), None);
+        let told = observed.assigned.as_ref().unwrap();
+        assert_eq!(told.revision, Revision::of([b"a".as_slice()]));
+        assert!(!observed.unknown && observed.is_told_to_run() && !observed.has_stopped());
+    }
+
+    #[test]
+    fn a_pod_whose_agent_cannot_be_started_is_absent_unless_it_has_reported() {
+        for (state, stuck) in [
+            (json!({"waiting": {"reason": "CrashLoopBackOff"}}), true),
+            (json!({"waiting": {"reason": "ContainerCreating"}}), false),
+            (json!({"terminated": {"exitCode": 1}}), false),
+            (json!({"running": {}}), false),
+        ] {
+            let pod = with_container("Running", &state);
+            let other = unit(&Value::Null, &report("earlier"));
+            assert_eq!(observed_unit(Some(&pod), Some(&other), Some("two")).absent, stuck, "{state}");
+            assert!(
+                !observed_unit(Some(&pod), Some(&unit(&Value::Null, &report("uid"))), None).absent,
+                "{state}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_readiness_gate_is_no_lost_node() {
+        for (reason, reachable) in [(json!(GATES_NOT_READY), true), (Value::Null, false)] {
+            let mut pod = running();
+            let conditions = json!([{"type": "ContainersReady", "status": "True"},
+                                    {"type": "Ready", "status": "False", "reason": reason}]);
+            pod.status.as_mut().unwrap().conditions = serde_json::from_value(conditions).unwrap();
+            assert_eq!(is_reachable(&pod), reachable, "{reason}");
+        }
+    }
 }

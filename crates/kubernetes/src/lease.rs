@@ -42,12 +42,13 @@ impl Election {
         Self { api, name: name.to_owned(), identity: identity.to_owned() }
     }
 
-    /// Waits until this candidate holds the lease.
-    pub(crate) async fn win(&self) {
+    /// Waits until this candidate holds the lease. Answers since when: others count from the write, which was not before.
+    pub(crate) async fn win(&self) -> Instant {
         let mut seen: Option<Seen> = None;
         loop {
+            let asked = Instant::now();
             match timeout(RENEW, self.try_win(&mut seen)).await {
-                Ok(Ok(true)) => return,
+                Ok(Ok(true)) => return asked,
                 Ok(Ok(false)) => {}
                 Ok(Err(error)) => tracing::warn!(%error, lease = self.name, "cannot try to get the lease"),
                 Err(_) => tracing::warn!(lease = self.name, "the API server does not answer about the lease"),
@@ -81,14 +82,15 @@ impl Election {
         conflict_is_no(self.api.replace(&self.name, &PostParams::default(), &next).await)
     }
 
-    /// Renews the lease; returns when it is lost.
-    pub(crate) async fn keep(&self) {
-        let mut renewed = Instant::now();
+    /// Renews the lease that is held `since`; returns when it is lost.
+    pub(crate) async fn keep(&self, since: Instant) {
+        let mut renewed = since;
         loop {
             sleep(if renewed.elapsed() < RENEW { RENEW } else { RETRY }).await;
             let left = RENEW_DEADLINE.saturating_sub(renewed.elapsed());
+            let asked = Instant::now();
             match timeout(left.max(Duration::from_millis(1)), self.renew()).await {
-                Ok(Ok(true)) => renewed = Instant::now(),
+                Ok(Ok(true)) => renewed = asked,
                 Ok(Ok(false)) => {
                     tracing::error!(lease = self.name, "another operator holds the lease");
                     return;

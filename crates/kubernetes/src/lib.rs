@@ -8,6 +8,7 @@
 
 mod apply;
 mod backoff;
+mod belonging;
 mod cache;
 mod caches;
 mod context;
@@ -17,7 +18,9 @@ mod key;
 mod lease;
 mod metrics;
 mod operate;
+mod quantity;
 mod report;
+mod secrets;
 mod workers;
 mod write;
 

@@ -6,24 +6,27 @@ use std::time::Duration;
 
 use futures::{StreamExt as _, stream};
 use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::ListParams;
 use kube::runtime::Controller;
 use kube::runtime::controller::{Action, Config};
-use kube::runtime::events::{Recorder, Reporter};
+use kube::runtime::events::{Event, Recorder, Reporter};
 use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Client, Resource};
 use muster_api::Coordinator;
 use muster_s3::Probes;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::backoff::WatchFailures;
 use crate::caches::{self, Scope, Wake};
 use crate::context::{Context, locked};
 use crate::key::Key;
 use crate::lease::Election;
 use crate::metrics::Metrics;
-use crate::write::{WriteError, Writer};
+use crate::write::{DEADLINE, WriteError, Writer};
 use crate::{coordinators, workers};
 
 /// The Lease that the acting operator holds.
@@ -32,6 +35,10 @@ const LEASE: &str = "muster-operator";
 const CONCURRENCY: u16 = 16;
 /// How long a look that is under way at the end may take.
 const END_DEADLINE: Duration = Duration::from_secs(5);
+/// How many events may wait to be recorded.
+const EVENTS: usize = 256;
+/// How often what is remembered of objects that are gone is forgotten.
+const FORGET: Duration = Duration::from_secs(3600);
 
 /// What an operator is started with.
 #[derive(Debug, Clone)]
@@ -54,9 +61,12 @@ pub enum OperateError {
         "the API server does not know muster.dev/v1alpha1; install the custom resources first: kubectl apply -f deploy/install.yaml"
     )]
     NotInstalled,
-    /// The API server cannot be asked.
+    /// The API server refuses to be asked.
     #[error("failed to ask the API server for coordinators")]
     Request(#[source] Box<kube::Error>),
+    /// Others could not tell this operator from one that died.
+    #[error("the operator has no name of its own; give it one: --identity NAME")]
+    NoIdentity,
     /// All work has ended, though nobody asked for it.
     #[error("the operator's work ended unexpectedly")]
     Ended,
@@ -66,20 +76,22 @@ pub enum OperateError {
 #[derive(Clone)]
 pub struct Operator {
     metrics: Arc<Metrics>,
-    ready: watch::Sender<bool>,
+    /// What keeps it from its work.
+    problem: watch::Sender<Option<String>>,
 }
 
 impl Operator {
     /// An operator that has not begun.
     #[must_use]
     pub fn new() -> Self {
-        Self { metrics: Arc::new(Metrics::new()), ready: watch::Sender::new(false) }
+        let problem = watch::Sender::new(Some("the API server was not reached yet".to_owned()));
+        Self { metrics: Arc::new(Metrics::new()), problem }
     }
 
-    /// Whether it works, or stands by for the one that does.
+    /// What keeps it from its work, or from standing by for the one that does it.
     #[must_use]
-    pub fn is_ready(&self) -> bool {
-        *self.ready.borrow()
+    pub fn problem(&self) -> Option<String> {
+        self.problem.borrow().clone()
     }
 
     /// Its metrics in Prometheus' text format.
@@ -91,28 +103,34 @@ impl Operator {
     /// Operates until `shutdown`: stands by until it holds the lease, works as long as it does, and lets go of it at the end.
     ///
     /// # Errors
-    /// The custom resources are not installed, or the API server refuses to show them.
+    /// The custom resources are not installed, or the API server refuses to show them; or the operator has no identity.
     pub async fn run(
         &self,
         client: Client,
         settings: Settings,
         shutdown: CancellationToken,
     ) -> Result<(), OperateError> {
-        check_installed(&client, &settings.scope).await?;
-        self.ready.send_replace(true);
+        if settings.identity.is_empty() {
+            return Err(OperateError::NoIdentity);
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            installed = check_installed(&client, &settings.scope) => installed?,
+        }
         let leases: Api<Lease> = Api::namespaced(client.clone(), &settings.lease_namespace);
         let election = Election::new(leases, LEASE, &settings.identity);
         loop {
-            tokio::select! {
+            self.problem.send_replace(None);
+            let since = tokio::select! {
                 () = shutdown.cancelled() => return Ok(()),
-                () = election.win() => {}
-            }
+                since = election.win() => since,
+            };
             tracing::info!(identity = settings.identity, "this operator acts now");
             self.metrics.lead(true);
             let lost = tokio::select! {
                 () = self.work(&client, &settings, &shutdown) => false,
                 // The work ends here and now, wherever it is: somebody else does it already.
-                () = election.keep() => true,
+                () = election.keep(since) => true,
             };
             self.metrics.lead(false);
             if shutdown.is_cancelled() {
@@ -134,17 +152,23 @@ impl Operator {
         let mut tasks = JoinSet::new();
         let caches = tokio::select! {
             () = shutdown.cancelled() => return,
-            caches = caches::start(client, &settings.scope, &wake, &self.metrics, &mut tasks) => caches,
+            caches = caches::start(client, &settings.scope, &wake, &self.metrics, &mut tasks, |problem| {
+                tracing::warn!("{problem}");
+                self.problem.send_replace(Some(problem));
+            }) => caches,
         };
+        self.problem.send_replace(None);
         let (probe_results, mut probed) = mpsc::unbounded_channel();
         let reporter =
             Reporter { controller: "muster".to_owned(), instance: Some(settings.identity.clone()) };
+        let (events, recorded) = mpsc::channel(EVENTS);
+        tasks.spawn(record(Recorder::new(client.clone(), reporter), recorded));
         let context = Arc::new(Context::new(
             Arc::clone(&caches),
             Writer::new(client.clone(), Arc::clone(&self.metrics)),
             wake,
             Arc::clone(&self.metrics),
-            Recorder::new(client.clone(), reporter),
+            events,
             settings.image.clone(),
             Probes::new(probe_results),
         ));
@@ -155,6 +179,14 @@ impl Operator {
                 let secret = answer.key.clone();
                 locked(&answers.probed).insert(answer.key, (answer.revision, answer.probe));
                 wake_users(&secret, &answers);
+            }
+        });
+
+        let memory = Arc::clone(&context);
+        tasks.spawn(async move {
+            loop {
+                sleep(FORGET).await;
+                memory.forget();
             }
         });
 
@@ -214,11 +246,39 @@ fn retry<K: Resource<DynamicType = ()>>(object: Arc<K>, error: &WriteError, cont
     Action::requeue(wait)
 }
 
+/// Records events one after the other. They are for people, and nobody waits for them.
+async fn record(recorder: Recorder, mut events: mpsc::Receiver<(Event, ObjectReference)>) {
+    while let Some((event, about)) = events.recv().await {
+        match timeout(DEADLINE, recorder.publish(&event, &about)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(object = about.name, %error, "event not recorded"),
+            Err(_) => tracing::debug!(object = about.name, "event not recorded in time"),
+        }
+    }
+}
+
+/// Waits until the API server answers.
 async fn check_installed(client: &Client, scope: &Scope) -> Result<(), OperateError> {
     let api: Api<Coordinator> = scope.api(client);
-    match api.list_metadata(&ListParams::default().limit(1)).await {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.code == 404 => Err(OperateError::NotInstalled),
-        Err(error) => Err(OperateError::Request(Box::new(error))),
+    let mut failures = WatchFailures::default();
+    loop {
+        let (wait, _) = match timeout(DEADLINE, api.list_metadata(&ListParams::default().limit(1))).await {
+            Ok(Ok(_)) => return Ok(()),
+            Ok(Err(kube::Error::Api(status))) if status.code == 404 => {
+                return Err(OperateError::NotInstalled);
+            }
+            Ok(Err(kube::Error::Api(status))) if [401, 403].contains(&status.code) => {
+                return Err(OperateError::Request(Box::new(kube::Error::Api(status))));
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the API server cannot be reached; it is tried again");
+                failures.failed()
+            }
+            Err(_) => {
+                tracing::warn!("the API server does not answer; it is tried again");
+                failures.failed()
+            }
+        };
+        sleep(wait).await;
     }
 }

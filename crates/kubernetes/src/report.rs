@@ -142,11 +142,36 @@ pub(crate) fn events(now: &[Condition], next: &[Condition]) -> Vec<Event> {
         .collect();
     let all_good = |conditions: &[Condition]| !conditions.is_empty() && !conditions.iter().any(bad);
     if all_good(next) && !all_good(now) {
-        events.push(event(EventType::Normal, Reason::AsExpected.as_str(), "Available".to_owned(), "active"));
+        events.push(event(EventType::Normal, Reason::AsExpected.as_str(), AVAILABLE.to_owned(), "active"));
     }
     events
 }
 
+/// The event of a worker that comes to say something bad, or is well again after it did.
+pub(crate) fn worker_event(now: Option<&WorkerStatus>, next: &WorkerStatus) -> Option<Event> {
+    let bad = |said: &str| {
+        [WorkloadStatus::Blocked, WorkloadStatus::Error].into_iter().find(|status| status.as_str() == said)
+    };
+    let before = now.and_then(|now| bad(&now.status));
+    match bad(&next.status) {
+        Some(status) if before != Some(status) => {
+            Some(bad_status(&Status::new(status, next.message.as_str())))
+        }
+        None if before.is_some() && next.status == WorkloadStatus::Active.as_str() => {
+            Some(event(EventType::Normal, Reason::AsExpected.as_str(), AVAILABLE.to_owned(), "active"))
+        }
+        _ => None,
+    }
+}
+
+/// The event of an application that says something bad.
+pub(crate) fn bad_status(said: &Status) -> Event {
+    let reason = if said.status == WorkloadStatus::Error { "Error" } else { "Blocked" };
+    event(EventType::Warning, reason, AVAILABLE.to_owned(), &said.message)
+}
+
+/// The action of events about an application as a whole.
+const AVAILABLE: &str = "Available";
 /// An event's note has at most 1 kB (`events.k8s.io/v1`).
 const MAX_NOTE: usize = 1000;
 
@@ -164,5 +189,29 @@ fn event(type_: EventType, reason: &str, action: String, message: &str) -> Event
         note: (!note.is_empty()).then_some(note),
         action,
         secondary: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_has_an_event_when_it_turns_bad_and_when_it_is_well_again() {
+        let said = |status: &str| WorkerStatus { status: status.to_owned(), ..WorkerStatus::default() };
+        for (now, next, reason) in [
+            ("active", "blocked", Some("Blocked")),
+            ("blocked", "error", Some("Error")),
+            ("error", "active", Some("AsExpected")),
+            ("error", "error", None),
+            ("error", "waiting", None),
+            ("waiting", "active", None),
+        ] {
+            let event = worker_event(Some(&said(now)), &said(next));
+            assert_eq!(event.map(|event| event.reason).as_deref(), reason, "{now} {next}");
+        }
+        assert!(
+            worker_event(None, &said("error")).is_some() && worker_event(None, &said("waiting")).is_none()
+        );
     }
 }

@@ -12,15 +12,15 @@ use std::time::Duration;
 
 use k8s_openapi::NamespaceResourceScope;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
-use kube::core::ObjectMeta;
+use kube::core::{DeserializeGuard, ObjectMeta};
 use kube::runtime::reflector::ObjectRef;
 use kube::{Client, Resource, ResourceExt as _};
-use muster_api::{Coordinator, Unit, Worker};
+use muster_api::Unit;
 use muster_manifests::names::{FINALIZER, MANAGED_BY_LABEL, MANAGER};
-use muster_model::Revision;
+use muster_model::{Revision, Status};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::time::{Instant, timeout};
 
 use crate::cache::Cache;
@@ -33,7 +33,9 @@ const WANTED_ANNOTATION: &str = "muster.dev/wanted";
 /// After which a write that no watch brought is taken for undone.
 const LONGEST_LAG: Duration = Duration::from_secs(10);
 /// How long one request may take.
-const DEADLINE: Duration = Duration::from_secs(10);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
+/// Maps that the server adds nothing to: a key more than was asked for is somebody's edit.
+const WHOLE: [&str; 4] = ["data", "matchLabels", "nodeSelector", "selector"];
 
 /// What the kinds that are written have in common.
 pub(crate) trait Kind:
@@ -194,17 +196,25 @@ impl Writer {
         }
         let params = PatchParams::apply(MANAGER).force();
         let patch = Patch::Apply(&wanted);
-        let request = self.api::<K>(&key);
-        let written = self.ask::<K, _>(&key, "apply", request.patch(&key.name, &params, &patch)).await?;
+        let api = self.api::<K>(&key);
+        let mut written = self.ask::<K, _>(&key, "apply", api.patch(&key.name, &params, &patch)).await?;
+        if let Some(surplus) = surplus_data(&to_value(&written), &value) {
+            let (params, patch) = (PatchParams::default(), Patch::Merge(&surplus));
+            written = self.ask::<K, _>(&key, "patch", api.patch(&key.name, &params, &patch)).await?;
+        }
         self.memos().insert(memo, Settled { wanted: hash, version: written.resource_version() });
         Ok(Some(written))
     }
 
-    /// What is not in the cache may be there all the same, without our label: then it is not ours.
+    /// Reads an object that no cache has.
+    pub(crate) async fn read<K: Kind>(&self, key: &Key) -> Result<Option<K>, WriteError> {
+        self.ask::<K, _>(key, "get", self.api::<K>(key).get_opt(&key.name)).await
+    }
+
+    /// What is not in the cache may be there all the same, without our label.
     async fn check_absent<K: Kind>(&self, key: &Key, wanted: &K) -> Result<(), WriteError> {
-        let there = self.ask::<K, _>(key, "get", self.api::<K>(key).get_opt(&key.name)).await?;
-        match there {
-            Some(there) if !is_ours(&there, wanted) || !has_label(&there) => {
+        match self.read::<K>(key).await? {
+            Some(there) if !is_ours(&there, wanted) => {
                 Err(WriteError::Foreign { kind: K::kind(&()).into_owned(), key: key.clone() })
             }
             _ => Ok(()),
@@ -218,20 +228,60 @@ impl Writer {
         version: Option<String>,
         status: &impl Serialize,
     ) -> Result<K, WriteError> {
-        let patch = json!({
+        let mut patch = json!({
             "apiVersion": K::api_version(&()),
             "kind": K::kind(&()),
-            "metadata": { "name": key.name, "resourceVersion": version },
+            "metadata": { "name": key.name },
             "status": status,
         });
+        // A version that is null is refused.
+        if let Some(version) = version {
+            patch["metadata"]["resourceVersion"] = version.into();
+        }
         let params = PatchParams::apply(MANAGER).force();
         let api = self.api::<K>(key);
         self.ask::<K, _>(key, "apply-status", api.patch_status(&key.name, &params, &Patch::Apply(&patch)))
             .await
     }
 
+    /// Writes status and message of an object that nothing is planned for, if they are not what was last written. All else that its
+    /// status says stays: what an earlier plan remembers, and what autoscalers read. Answers whether they were written.
+    pub(crate) async fn say<K: Kind>(
+        &self,
+        key: &Key,
+        meta: &ObjectMeta,
+        said: &Status,
+    ) -> Result<bool, WriteError> {
+        let status = json!({ "status": { "status": said.status.to_string(), "message": said.message } });
+        let memo = (format!("status of {}", K::kind(&())), key.clone());
+        let settled = |version: Option<String>| Settled { wanted: status.to_string(), version };
+        if self.memos().get(&memo) == Some(&settled(meta.resource_version.clone())) {
+            return Ok(false);
+        }
+        let api = self.guarded::<K>(key);
+        let (params, patch) = (PatchParams::default(), Patch::Merge(&status));
+        let request = api.patch_status(&key.name, &params, &patch);
+        let written = self.ask::<K, _>(key, "patch-status", request).await?;
+        self.memos().insert(memo, settled(written.resource_version()));
+        Ok(true)
+    }
+
+    /// Forgets what was found as it is to be: the next look at each object finds it again.
+    pub(crate) fn forget(&self) {
+        self.memos().clear();
+    }
+
+    /// Requests whose answer may be an object that cannot be read.
+    fn guarded<K: Kind>(&self, key: &Key) -> Api<DeserializeGuard<K>> {
+        Api::namespaced(self.client.clone(), &key.namespace)
+    }
+
     /// Keeps an object that has not changed since it was cached from vanishing.
-    pub(crate) async fn add_finalizer<K: Kind>(&self, key: &Key, meta: &ObjectMeta) -> Result<K, WriteError> {
+    pub(crate) async fn add_finalizer<K: Kind>(
+        &self,
+        key: &Key,
+        meta: &ObjectMeta,
+    ) -> Result<DeserializeGuard<K>, WriteError> {
         let mut finalizers = meta.finalizers.clone().unwrap_or_default();
         finalizers.push(FINALIZER.to_owned());
         self.put_finalizers(key, meta, &finalizers).await
@@ -260,10 +310,10 @@ impl Writer {
         key: &Key,
         meta: &ObjectMeta,
         finalizers: &[String],
-    ) -> Result<K, WriteError> {
+    ) -> Result<DeserializeGuard<K>, WriteError> {
         let patch =
             json!({ "metadata": { "finalizers": finalizers, "resourceVersion": meta.resource_version } });
-        let api = self.api::<K>(key);
+        let api = self.guarded::<K>(key);
         self.ask::<K, _>(key, "patch", api.patch(&key.name, &PatchParams::default(), &Patch::Merge(&patch)))
             .await
     }
@@ -317,20 +367,23 @@ fn has_label(object: &impl Resource) -> bool {
     labels.and_then(|labels| labels.get(MANAGED_BY_LABEL)).is_some_and(|manager| manager == MANAGER)
 }
 
-/// Whether an object that is there is the one that `wanted` means: it has the same owner, or none.
+/// Whether an object that is there is the one that `wanted` means: it has the same owner, or none and our label. One that lost the
+/// label stays ours by its owner.
 fn is_ours(there: &impl Resource, wanted: &impl Resource) -> bool {
-    let now = controller(there.meta());
-    now.is_none() || now == controller(wanted.meta())
+    match controller(there.meta()) {
+        Some(owner) => Some(owner) == controller(wanted.meta()),
+        None => has_label(there),
+    }
 }
 
 /// The uid of the object that controls this one.
-fn controller(meta: &ObjectMeta) -> Option<&str> {
+pub(crate) fn controller(meta: &ObjectMeta) -> Option<&str> {
     let owners = meta.owner_references.as_deref().unwrap_or_default();
     owners.iter().find(|owner| owner.controller == Some(true)).map(|owner| owner.uid.as_str())
 }
 
 /// What to wait for after a write of a coordinator.
-pub(crate) fn seen_coordinator(written: &Coordinator) -> Pending {
+pub(crate) fn seen_coordinator(written: &impl Resource) -> Pending {
     seen(written, |caches, key| {
         let reference = ObjectRef::new(&key.name).within(&key.namespace);
         caches.coordinators.get(&reference).map(|object| version(object.as_ref()))
@@ -338,7 +391,7 @@ pub(crate) fn seen_coordinator(written: &Coordinator) -> Pending {
 }
 
 /// What to wait for after a write of a worker.
-pub(crate) fn seen_worker(written: &Worker) -> Pending {
+pub(crate) fn seen_worker(written: &impl Resource) -> Pending {
     seen(written, |caches, key| caches.workers.get(key).map(|object| version(object.as_ref())))
 }
 
@@ -363,13 +416,16 @@ fn to_value(object: &impl Serialize) -> Value {
     serde_json::to_value(object).unwrap_or_default()
 }
 
-/// Whether `there` says everything that `wanted` says. The server adds fields of its own; lists are compared place by place.
+/// Whether `there` says everything that `wanted` says. The server adds fields of its own, but not to [`WHOLE`] maps; lists are
+/// compared place by place.
 fn includes(there: &Value, wanted: &Value) -> bool {
     match (there, wanted) {
         (_, Value::Null) => true,
         (Value::Object(there), Value::Object(wanted)) => {
             wanted.iter().all(|(key, wanted)| match there.get(key) {
-                Some(there) => includes(there, wanted),
+                Some(there) => {
+                    includes(there, wanted) && !(WHOLE.contains(&key.as_str()) && has_more(there, wanted))
+                }
                 None => is_nothing(wanted),
             })
         }
@@ -379,6 +435,21 @@ fn includes(there: &Value, wanted: &Value) -> bool {
         }
         (there, wanted) => there == wanted,
     }
+}
+
+/// Whether a map has keys that `wanted` has not.
+fn has_more(there: &Value, wanted: &Value) -> bool {
+    let (Some(there), Some(wanted)) = (there.as_object(), wanted.as_object()) else { return false };
+    there.keys().any(|key| !wanted.contains_key(key))
+}
+
+/// A patch that takes away what somebody added to an object's data, which server-side apply leaves alone. All other [`WHOLE`] maps are
+/// atomic: to apply one replaces it.
+fn surplus_data(there: &Value, wanted: &Value) -> Option<Value> {
+    let (there, wanted) = (there.get("data")?.as_object()?, wanted.get("data")?.as_object()?);
+    let surplus = there.keys().filter(|key| !wanted.contains_key(*key));
+    let surplus: Map<_, _> = surplus.map(|key| (key.clone(), Value::Null)).collect();
+    (!surplus.is_empty()).then(|| json!({ "data": surplus }))
 }
 
 /// What the server leaves out.
@@ -413,6 +484,147 @@ mod tests {
             json!({"spec": {"more": 1}}),
         ] {
             assert!(!includes(&there, &other), "{other}");
+        }
+    }
+
+    /// An object as it comes back from an API server, with what that adds (`pkg/apis/*/v1/defaults.go` of Kubernetes).
+    fn stored<K: Kind>(object: &Value) -> Value {
+        let mut object = object.clone();
+        let put = |value: &mut Value, fields: Value| {
+            for (key, field) in fields.as_object().unwrap() {
+                value.as_object_mut().unwrap().entry(key.clone()).or_insert(field.clone());
+            }
+        };
+        put(
+            &mut object["metadata"],
+            json!({"uid": "u", "resourceVersion": "7", "generation": 2,
+                   "creationTimestamp": "2026-01-01T00:00:00Z"}),
+        );
+        match &*K::kind(&()) {
+            "Service" => put(
+                &mut object["spec"],
+                json!({"clusterIP": "10.0.0.1", "clusterIPs": ["10.0.0.1"], "internalTrafficPolicy": "Cluster",
+                       "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack", "sessionAffinity": "None",
+                       "type": "ClusterIP"}),
+            ),
+            "RoleBinding" if object["subjects"] == json!([]) => {
+                object.as_object_mut().unwrap().remove("subjects");
+            }
+            "StatefulSet" => {
+                object["status"] = json!({"replicas": 1});
+                let spec = &mut object["spec"];
+                for claim in spec["volumeClaimTemplates"].as_array_mut().into_iter().flatten() {
+                    put(
+                        claim,
+                        json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim",
+                                      "status": {"phase": "Pending"}}),
+                    );
+                    put(&mut claim["spec"], json!({"volumeMode": "Filesystem"}));
+                }
+                let pod = &mut spec["template"]["spec"];
+                let account = pod["serviceAccountName"].clone();
+                put(
+                    pod,
+                    json!({"restartPolicy": "Always", "dnsPolicy": "ClusterFirst", "serviceAccount": account,
+                           "schedulerName": "default-scheduler"}),
+                );
+                for kind in ["initContainers", "containers"] {
+                    for container in pod[kind].as_array_mut().unwrap() {
+                        put(
+                            container,
+                            json!({"imagePullPolicy": "IfNotPresent", "resources": {},
+                                   "terminationMessagePath": "/dev/termination-log",
+                                   "terminationMessagePolicy": "File"}),
+                        );
+                        for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
+                            if container[probe].is_object() {
+                                put(&mut container[probe], json!({"successThreshold": 1}));
+                            }
+                        }
+                    }
+                }
+            }
+            _ => {}
+        }
+        to_value(&serde_json::from_value::<K>(object).unwrap())
+    }
+
+    #[test]
+    fn what_the_server_adds_is_no_reason_to_write_again() {
+        use k8s_openapi::api::apps::v1::StatefulSet;
+        use k8s_openapi::api::core::v1::{Service, ServiceAccount};
+        use k8s_openapi::api::networking::v1::NetworkPolicy;
+        use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+        use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
+        fn check<K: Kind>(object: &Value) {
+            let wanted = to_value(&serde_json::from_value::<K>(object.clone()).unwrap());
+            let there = stored::<K>(object);
+            assert!(includes(&there, &wanted), "{there:#}\ndoes not include\n{wanted:#}");
+        }
+        let golden = include_str!("../../manifests/tests/golden/distributed.yaml");
+        let mut objects: Vec<Value> = muster_model::yaml::documents(golden).unwrap();
+        let nobody = objects.iter().find(|object| object["kind"] == "RoleBinding").cloned();
+        objects.extend(nobody.map(|mut binding| {
+            binding["subjects"] = json!([]);
+            binding
+        }));
+        for object in &objects {
+            match object["kind"].as_str().unwrap() {
+                "StatefulSet" => check::<StatefulSet>(object),
+                "Service" => check::<Service>(object),
+                "ServiceAccount" => check::<ServiceAccount>(object),
+                "NetworkPolicy" => check::<NetworkPolicy>(object),
+                "PodDisruptionBudget" => check::<PodDisruptionBudget>(object),
+                "Role" => check::<Role>(object),
+                "RoleBinding" => check::<RoleBinding>(object),
+                // The golden does not show the values of Secrets.
+                "Secret" => {}
+                other => panic!("{other}"),
+            }
+        }
+    }
+
+    #[test]
+    fn keys_that_somebody_added_are_seen_where_the_server_adds_none() {
+        let wanted = json!({"spec": {"selector": {"matchLabels": {"a": "1"}}}, "data": {"x": "1"}});
+        let mut there = wanted.clone();
+        there["spec"]["selector"]["matchExpressions"] = json!([]);
+        assert!(!includes(&there, &wanted));
+        for (place, key) in [("/spec/selector", "b"), ("/spec/selector/matchLabels", "b"), ("/data", "y")] {
+            let mut there = wanted.clone();
+            there.pointer_mut(place).unwrap()[key] = json!("2");
+            assert!(!includes(&there, &wanted), "{place}");
+        }
+        let mut there = wanted.clone();
+        there["spec"]["added"] = json!(1);
+        assert!(includes(&there, &wanted));
+        there["data"]["y"] = json!("2");
+        assert_eq!(surplus_data(&there, &wanted), Some(json!({"data": {"y": null}})));
+        assert_eq!(surplus_data(&wanted, &wanted), None);
+    }
+
+    #[test]
+    fn what_our_owner_controls_is_ours_with_or_without_the_label() {
+        use k8s_openapi::api::core::v1::ConfigMap;
+        let object = |owner: Option<&str>, labelled: bool| {
+            let owner = owner.map(|uid| {
+                json!([{"apiVersion": "v1", "kind": "K", "name": "o", "uid": uid,
+                                                "controller": true}])
+            });
+            let label = if labelled { json!({ MANAGED_BY_LABEL: MANAGER }) } else { json!({}) };
+            let metadata =
+                json!({"name": "x", "labels": label, "ownerReferences": owner.unwrap_or(json!([]))});
+            serde_json::from_value::<ConfigMap>(json!({ "metadata": metadata })).unwrap()
+        };
+        let wanted = object(Some("us"), true);
+        for (owner, labelled, ours) in [
+            (Some("us"), true, true),
+            (Some("us"), false, true),
+            (Some("them"), true, false),
+            (None, true, true),
+            (None, false, false),
+        ] {
+            assert_eq!(is_ours(&object(owner, labelled), &wanted), ours, "{owner:?} {labelled}");
         }
     }
 }

@@ -136,6 +136,7 @@ fn workers(state: &State, live: &Live, coordinator: &AppName) -> BTreeMap<AppNam
                 spec: worker.spec.clone(),
                 removing,
                 units: units(state, live, &name),
+                unreadable: false,
             };
             match state.attached.get(&name) {
                 Some(attached) if attached == coordinator => Some(observed(removing || !related)),

@@ -29,9 +29,8 @@ pub(crate) fn objects(deployment: &Deployment<'_>, name: &AppName) -> Vec<Object
     objects.push(role(deployment, name, balancer_role(name), balancer_secret(name)));
     objects.push(binding(deployment, name, balancer_role(name), [name].into_iter()));
     objects.push(role(deployment, name, worker_role(name), cluster_secret(name)));
-    if !deployment.workers.is_empty() {
-        objects.push(binding(deployment, name, worker_role(name), deployment.workers.keys()));
-    }
+    // Of nobody as well: a worker that left must not keep what it was allowed.
+    objects.push(binding(deployment, name, worker_role(name), deployment.workers.keys()));
     objects
 }
 

@@ -46,7 +46,10 @@ pub fn objects(deployment: &Deployment<'_>) -> Vec<Object> {
     objects.extend(network::objects(deployment, &name));
     if let Some(line) = &line {
         objects.push(balancer::stateful_set(deployment, &name));
-        for (application, worker) in deployment.workers {
+        // What cannot be read asks for nothing: its pods stay as they are.
+        let unreadable =
+            |worker: &AppName| deployment.observed.workers.get(worker).is_some_and(|w| w.unreadable);
+        for (application, worker) in deployment.workers.iter().filter(|(name, _)| !unreadable(name)) {
             objects.extend(worker::stateful_set(deployment, &name, application, worker, line));
         }
     }

@@ -135,7 +135,8 @@ pub(crate) fn template(
             containers: vec![workload],
             volumes: Some(volumes()),
             image_pull_secrets: pull_secrets(images),
-            node_selector: (!placement.node_selector.is_empty()).then(|| placement.node_selector.clone()),
+            // Also where nothing is asked for: an empty one takes away what somebody added.
+            node_selector: Some(placement.node_selector.clone()),
             affinity: placement.affinity.cloned(),
             tolerations: (!placement.tolerations.is_empty()).then(|| placement.tolerations.to_vec()),
             topology_spread_constraints: Some(match placement.spread {

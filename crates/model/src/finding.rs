@@ -58,6 +58,8 @@ reasons! {
     MissingOptionalRoles,
     /// The worker names no coordinator, or one that does not exist.
     CoordinatorMissing,
+    /// A worker's document cannot be read. Its units stay as they are.
+    WorkerUnreadable,
     /// The worker's charm is for another product than its coordinator.
     ProductMismatch,
     /// The worker has no role.

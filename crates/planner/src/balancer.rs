@@ -8,7 +8,7 @@ use muster_relation::{Assignment, ClusterData, Run, Service};
 
 use crate::config::balancer_revision;
 use crate::gate::Gate;
-use crate::observed::{Observed, ObservedUnit, Tls};
+use crate::observed::{NO_EPOCH, Observed, ObservedUnit, Tls};
 use crate::rollout::Member;
 use crate::validate::Line;
 
@@ -87,7 +87,7 @@ fn provided(members: &[Member<'_>], line: &Line) -> RoleSet {
 
 /// Whether every load balancer unit that runs has taken up `revision`.
 pub(crate) fn all_run(observed: &Observed, revision: &Revision) -> bool {
-    observed.balancers.values().filter(|unit| is_running(unit)).all(|unit| {
+    observed.balancers.values().filter(|unit| unit.unknown || is_running(unit)).all(|unit| {
         unit.connected
             && unit
                 .report
@@ -101,13 +101,16 @@ fn is_running(unit: &ObservedUnit) -> bool {
     unit.report.as_ref().is_some_and(|r| r.service == Service::Running && r.applied.is_some())
 }
 
-/// What one load balancer unit is to be told. A reload disturbs nobody, so there are no waves.
+/// What one load balancer unit is to be told. A reload disturbs nobody, so there are no waves. Without a `revision` it keeps its own.
 pub(crate) fn assignment(
     unit: &ObservedUnit,
     wanted: bool,
     gate: Gate,
-    revision: &Revision,
+    revision: Option<&Revision>,
 ) -> Option<Assignment> {
+    if unit.unknown {
+        return None;
+    }
     let now = unit.assigned.as_ref();
     let run = match gate {
         _ if !wanted => Run::Stop,
@@ -115,19 +118,17 @@ pub(crate) fn assignment(
         Gate::Stop => Run::Stop,
         Gate::Hold => now?.run,
     };
-    let next = match (run, now) {
-        (Run::Stop, None) => return None,
-        (Run::Stop, Some(now)) => Assignment { run, ..now.clone() },
-        (Run::Start, _) => Assignment {
-            epoch: 0,
-            revision: revision.clone(),
+    match run {
+        Run::Stop => unit.tell_to_stop(),
+        Run::Start => Some(unit.tell(Assignment {
+            epoch: NO_EPOCH,
+            revision: revision.or(now.map(|now| &now.revision))?.clone(),
             roles: RoleSet::new(),
             run,
             drain: None,
             seeds: Vec::new(),
-        },
-    };
-    Some(unit.tell(next))
+        })),
+    }
 }
 
 /// The load balancer units that are made anew now: one that does not answer at once, else one while all others answer.

@@ -67,6 +67,20 @@ pub(crate) fn prerequisites(observed: &Observed, findings: &mut Vec<Finding>) ->
     if findings.len() == before { Gate::Open } else { Gate::Hold }
 }
 
+/// Whether units that are to go for good can upload what they hold.
+pub(crate) fn can_flush(observed: &Observed) -> bool {
+    match &observed.object_store {
+        // They keep what they were last given, which may well work; but nothing says so, and waiting costs little, unless the
+        // coordinator goes too: nobody gives it an object store again.
+        ObjectStore::NotRelated | ObjectStore::SecretMissing(_) | ObjectStore::Invalid { .. } => {
+            observed.removing
+        }
+        // Nobody was given what is another's: they run with what the coordinator named before.
+        ObjectStore::Taken { .. } => true,
+        ObjectStore::Related { probe, .. } => matches!(probe, Probe::Ready { .. }),
+    }
+}
+
 /// Decides on coverage.
 pub(crate) fn coverage(
     observed: &Observed,

@@ -5,10 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use muster_api::{CoordinatorSpec, WorkerSpec};
 use muster_model::{AppName, Finding, ObjectStorage, Reason, Revision, RoleSet, TlsMaterial, UnitName};
-use muster_relation::{Assignment, Report, Run, Service};
+use muster_relation::{Applied, Assignment, Report, Run, Service};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Rendered;
+
+/// The epoch of an assignment that no agent ever got.
+pub(crate) const NO_EPOCH: u64 = 0;
 
 /// Everything that a plan depends on, besides the time.
 #[derive(Debug, Clone)]
@@ -56,6 +59,8 @@ pub struct ObservedWorker {
     pub removing: bool,
     /// Its units by number.
     pub units: BTreeMap<u32, ObservedUnit>,
+    /// Whether its document cannot be read, and the spec is no more than what its units show. They stay as they are.
+    pub unreadable: bool,
 }
 
 /// One unit that exists.
@@ -71,6 +76,10 @@ pub struct ObservedUnit {
     pub connected: bool,
     /// Whether it is certain that neither agent nor workload run: there is no pod, or it was never started.
     pub absent: bool,
+    /// Whether what it was told may have been lost, and it has not yet said what it does. It is told nothing until it has.
+    pub unknown: bool,
+    /// Whether the substrate's own probe finds the workload ready. It is asked where nothing else is known.
+    pub answers_probe: bool,
     /// Whether the unit must be made anew to be as its application asks: another image, other resources.
     pub outdated: bool,
     /// Why its agent cannot be started, in one line.
@@ -78,6 +87,22 @@ pub struct ObservedUnit {
 }
 
 impl ObservedUnit {
+    /// Makes up for an assignment that was lost: the unit was told to run what it runs. The epoch is none that agents obey, so that
+    /// the next assignment is a new one.
+    pub fn recall(&mut self) {
+        let applied = self.report.as_ref().and_then(|report| report.applied.clone());
+        if let (None, Some(Applied { revision, roles })) = (&self.assigned, applied) {
+            self.assigned = Some(Assignment {
+                epoch: NO_EPOCH,
+                revision,
+                roles,
+                run: Run::Start,
+                drain: None,
+                seeds: Vec::new(),
+            });
+        }
+    }
+
     /// Whether the unit serves what it was told: its agent is there, and its process runs and says that it is ready with
     /// the assigned revision and roles. A unit that refused a new config and kept the old one serves too.
     #[must_use]
@@ -117,17 +142,24 @@ impl ObservedUnit {
         check.rejected.as_deref()
     }
 
-    /// `next` with the epoch that it needs to be obeyed, or what the unit was told last if `next` is no news.
+    /// `next` with the epoch that it needs to be obeyed, or what the unit was told last if `next` is no news. The first epoch of a
+    /// unit of which nothing is known is left open.
     pub(crate) fn tell(&self, next: Assignment) -> Assignment {
         let now = self.assigned.as_ref();
-        let epoch = now.map(|a| a.epoch).max(self.report.as_ref().map(|r| r.epoch)).unwrap_or(0);
+        let epoch = now.map(|a| a.epoch).max(self.report.as_ref().map(|r| r.epoch));
         match now {
-            Some(now) if now.same_process(&next) && now.seeds == next.seeds && epoch == now.epoch => {
+            Some(now) if now.same_process(&next) && now.seeds == next.seeds && epoch == Some(now.epoch) => {
                 now.clone()
             }
             // An agent that has seen a higher epoch, because the coordinator lost its memory, obeys a higher one only.
-            _ => Assignment { epoch: epoch + 1, ..next },
+            _ => Assignment { epoch: epoch.map_or(NO_EPOCH, |epoch| epoch + 1), ..next },
         }
+    }
+
+    /// What makes the unit stop. What was never started need not be stopped.
+    pub(crate) fn tell_to_stop(&self) -> Option<Assignment> {
+        let now = self.assigned.as_ref()?;
+        Some(self.tell(Assignment { run: Run::Stop, drain: None, ..now.clone() }))
     }
 
     /// Whether the unit was told to run.
@@ -136,12 +168,15 @@ impl ObservedUnit {
         self.assigned.as_ref().is_some_and(|a| a.run == Run::Start)
     }
 
-    /// Whether the unit has carried out the order to stop.
+    /// Whether the unit has carried out the order to stop, or never had one to start.
     #[must_use]
     pub fn has_stopped(&self) -> bool {
         match (&self.assigned, &self.report) {
-            // Never told anything: there is nothing to stop.
-            (None, _) => true,
+            (None, None) => !self.unknown,
+            // What it was told was lost, and its process is about to be there or to end: then it says more.
+            (None, Some(report)) => {
+                matches!(report.service, Service::Inactive | Service::Stopped | Service::Backoff)
+            }
             (Some(assigned), _) if self.absent => assigned.run == Run::Stop,
             (Some(assigned), Some(report)) => {
                 assigned.run == Run::Stop

@@ -13,7 +13,7 @@ use crate::balancer;
 use crate::claims;
 use crate::config::{self, Rendered};
 use crate::gate::{self, Gate};
-use crate::observed::{CarryOver, ObjectStore, Observed, ObservedUnit, ObservedWorker, Probe};
+use crate::observed::{CarryOver, NO_EPOCH, ObjectStore, Observed, ObservedUnit, ObservedWorker, Probe, Tls};
 use crate::rollout::{Coming, Member, Rollout, Want, rollout};
 use crate::status::{self, Progress};
 use crate::validate::{self, Declared, Line};
@@ -49,7 +49,7 @@ pub struct Plan {
     /// What the worker units share. Absent where there is nothing new to share: what was last shared holds, and a unit
     /// that is told to stop needs none of it.
     pub cluster: Option<ClusterData>,
-    /// What the load balancer units share.
+    /// What the load balancer units share. Absent where they keep what they have.
     pub balancer_cluster: Option<ClusterData>,
     /// What the next plan must be given.
     pub carry: CarryOver,
@@ -133,14 +133,18 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
     let mut findings = observed.obstacles.clone();
     let line = validate::line(observed, &mut findings)
         .or_else(|| observed.removing.then(|| validate::newest_line(observed)).flatten());
-    let Some(line) = line else { return hold_everything(observed, findings) };
+    let Some(line) = line else { return hold_everything(observed, findings, now) };
     let options = validate::options(observed, &line, &mut findings);
     let declared = validate::workers(observed, &line, &mut findings);
     let coverage = coverage(observed, &line, &declared);
     unit_counts(observed, &mut findings);
 
     let mut gate = gate::prerequisites(observed, &mut findings);
-    let coherence = gate::coverage(observed, line.table, &coverage, &mut findings);
+    let mut coherence = gate::coverage(observed, line.table, &coverage, &mut findings);
+    // What units of a worker whose roles are refused still run counts, and some may be yet to say it.
+    if coherence == Gate::Stop && units(observed).any(|unit| unit.unknown) {
+        coherence = Gate::Hold;
+    }
     // Stopping flushes to the object store, which must be there for it.
     if gate == Gate::Open {
         gate = coherence;
@@ -171,9 +175,13 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
         gate = Gate::Hold;
     }
 
-    let members = members(observed, &declared, gate);
+    let members = members(observed, &line, &declared, gate);
+    let has_certificate = !matches!(observed.tls, Tls::Invalid(_));
+    // The load balancer keeps what it has while some unit that it routes to is about to say what it does, and while it would
+    // have to serve without its certificate.
+    let publishes = has_certificate && !members.iter().any(|m| m.unit.unknown && m.unit.answers_probe);
     let before = balancer::balancer(observed, &line, &members, &observed.carry.leaving_balancer);
-    let settled = balancer::all_run(observed, &before.revision);
+    let settled = publishes && balancer::all_run(observed, &before.revision);
     let alone = alone(&members, &line);
     let coming = coming(observed, &declared);
     let rollout =
@@ -181,6 +189,8 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
             alone.contains(unit)
                 || (settled && observed.carry.leaving_balancer.contains(unit))
                 || observed.balancers.is_empty()
+                // What is removed does not wait for a certificate; nginx tries another unit.
+                || !has_certificate
         });
 
     let mut out = rollout.leaving_balancer.clone();
@@ -196,10 +206,12 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
     let balancers_wanted = wanted_units(observed.spec.units, observed.removing);
     for (number, unit) in &observed.balancers {
         let wanted = balancers_wanted.contains(number);
-        if let Some(next) = balancer::assignment(unit, wanted, gate, &balancer.revision) {
+        let revision = publishes.then_some(&balancer.revision);
+        if let Some(next) = balancer::assignment(unit, wanted, gate, revision) {
             assignments.insert(observed.name.unit(*number), next);
         }
     }
+    open_epochs(&mut assignments, now);
 
     let mut replace = rollout.replace.clone();
     replace.extend(balancer::replace(observed, &balancers_wanted).map(|number| observed.name.unit(number)));
@@ -224,7 +236,8 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
         .map(|(name, worker)| (name.clone(), planned_worker(observed, name, worker, &wants, gate, &findings)))
         .collect();
     let status = if observed.removing {
-        status::removing(balancers.units.len() + workers.values().map(|w| w.units.len()).sum::<usize>())
+        let left = balancers.units.len() + workers.values().map(|w| w.units.len()).sum::<usize>();
+        status::removing(observed, left, members.iter().any(|m| m.want == Want::Hold), &findings)
     } else {
         let said = status::of_findings(&observed.name, &findings);
         status::of_coordinator(said, &progress).worse(status::of_balancers(&observed.name, &balancers))
@@ -240,21 +253,41 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
         replace,
         assignments,
         cluster,
-        balancer_cluster: Some(balancer.cluster),
+        balancer_cluster: publishes.then_some(balancer.cluster),
         carry,
         wake_at: wake_at(observed, now),
         findings,
     }
 }
 
-/// The plan for a coordinator whose product this build cannot run: everything stays as it is.
-fn hold_everything(observed: &Observed, findings: Vec<Finding>) -> Plan {
-    let keep = |units: &BTreeMap<u32, ObservedUnit>, status: Status| PlannedApplication {
-        status,
-        units: if observed.removing { BTreeSet::new() } else { units.keys().copied().collect() },
-        unit_statuses: BTreeMap::new(),
+/// The plan for a coordinator whose product this build cannot run: everything stays as it is, but for what is to go.
+fn hold_everything(observed: &Observed, findings: Vec<Finding>, now: Timestamp) -> Plan {
+    let mut assignments = BTreeMap::new();
+    let mut keep = |app: &AppName, units: &BTreeMap<u32, ObservedUnit>, leaves: bool, stops: bool| {
+        for (number, unit) in units.iter().filter(|_| stops) {
+            assignments.extend(unit.tell_to_stop().map(|next| (app.unit(*number), next)));
+        }
+        let stay = units.iter().filter(|(_, unit)| !(leaves && unit.has_stopped()));
+        PlannedApplication { units: stay.map(|(n, _)| *n).collect(), ..PlannedApplication::default() }
     };
     let blocked = Status::new(WorkloadStatus::Waiting, format!("coordinator {} is blocked", observed.name));
+    let can_flush = gate::can_flush(observed);
+    let balancers = keep(&observed.name, &observed.balancers, observed.removing, observed.removing);
+    let workers: BTreeMap<AppName, PlannedApplication> = observed
+        .workers
+        .iter()
+        .map(|(name, worker)| {
+            let leaves = worker.removing || observed.removing;
+            let planned = keep(name, &worker.units, leaves, leaves && can_flush);
+            let status = if leaves {
+                status::removing(observed, planned.units.len(), !can_flush, &findings)
+            } else {
+                blocked.clone()
+            };
+            (name.clone(), PlannedApplication { status, ..planned })
+        })
+        .collect();
+    open_epochs(&mut assignments, now);
     Plan {
         status: status::of_findings(&observed.name, &findings),
         findings,
@@ -262,15 +295,29 @@ fn hold_everything(observed: &Observed, findings: Vec<Finding>) -> Plan {
         coverage: Coverage::default(),
         revision: None,
         rollout: RolloutStatus::default(),
-        balancers: keep(&observed.balancers, Status::default()),
-        workers: observed.workers.iter().map(|(n, w)| (n.clone(), keep(&w.units, blocked.clone()))).collect(),
+        balancers,
+        workers,
         replace: BTreeSet::new(),
-        assignments: BTreeMap::new(),
+        assignments,
         cluster: None,
         balancer_cluster: None,
         carry: observed.carry.clone(),
         wake_at: None,
     }
+}
+
+/// Gives the assignments of units of which nothing is known their first epoch: the present time, so that it is higher than any that
+/// an agent may remember from before.
+fn open_epochs(assignments: &mut BTreeMap<UnitName, Assignment>, now: Timestamp) {
+    let first = u64::try_from(now.as_millisecond()).unwrap_or(0).max(NO_EPOCH + 1);
+    for next in assignments.values_mut().filter(|next| next.epoch == NO_EPOCH) {
+        next.epoch = first;
+    }
+}
+
+/// Every unit, of workers and of the load balancer.
+fn units(observed: &Observed) -> impl Iterator<Item = &ObservedUnit> {
+    observed.balancers.values().chain(observed.workers.values().flat_map(|worker| worker.units.values()))
 }
 
 /// The roles of all units that exist and can serve. A worker whose config is rejected counts with what its units still run.
@@ -323,18 +370,26 @@ fn unit_counts(observed: &Observed, findings: &mut Vec<Finding>) {
 /// Every worker unit with what it is to do.
 fn members<'a>(
     observed: &'a Observed,
+    line: &Line,
     declared: &BTreeMap<AppName, Declared>,
     gate: Gate,
 ) -> Vec<Member<'a>> {
+    let can_flush = gate::can_flush(observed);
+    let holds_data = |unit: &ObservedUnit| {
+        unit.is_told_to_run()
+            && line.table.expand(&unit.current_roles()).iter().any(|role| line.workload.holds_data(role))
+    };
     let mut members = Vec::new();
     for (name, worker) in &observed.workers {
-        let wanted = wanted_units(worker.spec.units, worker.removing || observed.removing);
+        let removing = worker.removing || observed.removing;
+        let wanted = wanted_units(worker.spec.units, removing);
         for (number, unit) in &worker.units {
             let leaves = !wanted.contains(number);
             let want = match (gate, declared.get(name)) {
+                _ if removing && !can_flush && holds_data(unit) => Want::Hold,
                 (Gate::Stop, _) => Want::StopAtOnce,
-                // What leaves may go where nothing depends on it: it was never told to run.
-                (Gate::Hold, _) if leaves && !unit.is_told_to_run() => Want::Stop,
+                // Nothing depends on what is removed, nor on what was never told to run.
+                (Gate::Hold, _) if removing || (leaves && !unit.is_told_to_run()) => Want::Stop,
                 (Gate::Hold, _) => Want::Hold,
                 (Gate::Open, _) if leaves => Want::Stop,
                 (Gate::Open, Some(Declared::Roles { assigned, .. })) => Want::Run(assigned.clone()),
@@ -405,6 +460,8 @@ fn documents(
 ) -> BTreeMap<Revision, String> {
     // What a unit was told last is dropped after it was told something else, not before.
     let told = members.iter().filter_map(|m| m.unit.assigned.as_ref());
+    // What an unknown unit was told may be any of them.
+    let maybe_told = before.documents.keys().filter(|_| members.iter().any(|m| m.unit.unknown));
     let live: BTreeSet<&Revision> = rollout
         .assignments
         .values()
@@ -412,6 +469,7 @@ fn documents(
         .map(|a| &a.revision)
         .chain(&carry.published)
         .chain(&carry.good)
+        .chain(maybe_told)
         .collect();
     live.into_iter()
         .filter_map(|revision| {
@@ -507,10 +565,9 @@ fn planned_worker(
         units.iter().filter(|n| wanted.contains(n)).filter_map(|n| unit_statuses.get(n).cloned()).collect();
     let missing = wanted.clone().filter(|n| !worker.units.contains_key(n)).count();
     said.extend(std::iter::repeat_n(Status::new(WorkloadStatus::Waiting, "being made"), missing));
-    let status = if leaving && gate == Gate::Hold && !units.is_empty() {
-        status::removal_waits(units.len(), &observed.name)
-    } else if leaving {
-        status::removing(units.len())
+    let status = if leaving {
+        let held = units.iter().any(|n| wants.get(&name.unit(*n)).is_some_and(|want| **want == Want::Hold));
+        status::removing(observed, units.len(), held, findings)
     } else {
         status::of_worker(status::of_findings(name, findings), &said, worker.spec.units)
     };

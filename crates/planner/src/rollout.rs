@@ -7,15 +7,16 @@
 //! - the rollout is not halted by a unit that did not come back;
 //! - the load balancer has taken it out of every upstream.
 //!
-//! A unit that cannot be seen is left alone: it may serve. A unit that must be made anew is changed under the same rules, and of
-//! one application only one unit until it came back.
+//! A unit that cannot be seen is left alone: it may serve. While nobody knows what some unit does, no unit that serves is changed:
+//! the unknown one may be away. A unit that must be made anew is changed under the same rules, and of one application only one unit
+//! until it came back.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use muster_model::{AppName, GOSSIP_PORT, Revision, Role, RoleSet, UnitName};
 use muster_relation::{Assignment, Run, Service};
 
-use crate::observed::{CarryOver, ObservedUnit, Seeds};
+use crate::observed::{CarryOver, NO_EPOCH, ObservedUnit, Seeds};
 use crate::validate::Line;
 
 /// How many units' addresses are handed out as gossip seeds: enough that one is there, few enough that a new unit does not
@@ -142,6 +143,7 @@ fn decide(
             .filter(|m| m.unit.is_told_to_run() && !is_one_shot(m, line))
             .any(|m| m.unit.assigned.as_ref().map(|a| &a.revision) == target);
     let mut trials = Trials::of(members);
+    let all_known = !members.iter().any(|m| m.unit.unknown);
 
     // Units that already left the load balancer come first: they hold a place in the budget.
     let (gone, rest): (Vec<_>, Vec<_>) =
@@ -173,7 +175,7 @@ fn decide(
             && !result.proven
             && member.unit.assigned.as_ref().is_some_and(|a| a.revision != next.revision);
         let may_try = (!tries || trial_open) && (!replaces || trials.is_open(member));
-        let allowed = result.halt.is_none() && may_try && budget.take(member, &next, line);
+        let allowed = all_known && result.halt.is_none() && may_try && budget.take(member, &next, line);
         if allowed && tries {
             trial_open = false;
         }
@@ -192,7 +194,8 @@ fn decide(
             }
             if let Some(now) = &member.unit.assigned {
                 // The process stays as it is; new seeds may reach it all the same.
-                result.assignments.insert(member.name.clone(), with_seeds(now, seeds));
+                let next = Assignment { seeds: seeds.to_vec(), ..now.clone() };
+                result.assignments.insert(member.name.clone(), member.unit.tell(next));
             }
         }
     }
@@ -207,14 +210,13 @@ fn next_assignment(
     rollout: &Rollout,
     carry: &CarryOver,
 ) -> Option<Assignment> {
+    if member.unit.unknown {
+        return None;
+    }
     let now = member.unit.assigned.as_ref();
     let next = match &member.want {
         Want::Hold => return now.cloned(),
-        Want::Stop | Want::StopAtOnce => {
-            // What was never started need not be stopped.
-            let now = now?;
-            Assignment { run: Run::Stop, drain: None, ..now.clone() }
-        }
+        Want::Stop | Want::StopAtOnce => return member.unit.tell_to_stop(),
         Want::Run(roles) => {
             let target = target?;
             let refused = rollout.halt.as_ref().is_some_and(|halt| halt.rejected);
@@ -228,7 +230,7 @@ fn next_assignment(
                 _ => target.clone(),
             };
             Assignment {
-                epoch: 0,
+                epoch: NO_EPOCH,
                 revision,
                 roles: roles.clone(),
                 run: Run::Start,
@@ -238,14 +240,6 @@ fn next_assignment(
         }
     };
     Some(member.unit.tell(next))
-}
-
-fn with_seeds(now: &Assignment, seeds: &[String]) -> Assignment {
-    if now.seeds == seeds || now.run == Run::Stop {
-        now.clone()
-    } else {
-        Assignment { epoch: now.epoch + 1, seeds: seeds.to_vec(), ..now.clone() }
-    }
 }
 
 /// The gossip addresses of the first units of the workers.

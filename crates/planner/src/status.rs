@@ -9,6 +9,17 @@ use crate::observed::{ObjectStore, Observed, ObservedUnit, Probe};
 use crate::plan::PlannedApplication;
 use crate::rollout::{Halt, Rollout, Want};
 
+/// What is said about the object store.
+const STORE_REASONS: [Reason; 7] = [
+    Reason::ObjectStoreMissing,
+    Reason::ObjectStoreInvalid,
+    Reason::ObjectStoreDenied,
+    Reason::ObjectStoreUnreachable,
+    Reason::BucketMissing,
+    Reason::BucketTaken,
+    Reason::ObjectStoreUnknown,
+];
+
 /// The status of a worker that is related to no coordinator that exists.
 #[must_use]
 pub fn unrelated_worker(name: &AppName, coordinator: Option<&str>) -> Status {
@@ -21,17 +32,25 @@ pub fn unrelated_worker(name: &AppName, coordinator: Option<&str>) -> Status {
     Status::new(WorkloadStatus::Blocked, message)
 }
 
-/// The status of an application on its way out.
-pub(crate) fn removing(units: usize) -> Status {
+/// The status of an application on its way out. Units that are `held` keep their data until there is an object store to flush it to.
+pub(crate) fn removing(observed: &Observed, units: usize, held: bool, findings: &[Finding]) -> Status {
     let plural = if units == 1 { "" } else { "s" };
-    Status::new(WorkloadStatus::Maintenance, format!("removing: {units} unit{plural} left"))
-}
-
-/// The status of a worker that is to go and whose units cannot be told to flush and leave yet.
-pub(crate) fn removal_waits(units: usize, coordinator: &AppName) -> Status {
-    let message = format!(
-        "removing: {units} left, waiting until {coordinator} is no longer blocked so that they can flush"
+    let left = format!("removing: {units} unit{plural} left");
+    if !held || units == 0 {
+        return Status::new(WorkloadStatus::Maintenance, left);
+    }
+    let why = findings.iter().find(|f| STORE_REASONS.contains(&f.reason)).map(|f| f.message.as_str());
+    let mut message = format!(
+        "{left}, waiting to flush what they hold: {}",
+        why.unwrap_or("no object store is known to answer")
     );
+    if let (true, Some(store)) = (observed.removing, &observed.spec.s3) {
+        // Without an object store nothing waits for one.
+        message.push_str(&format!(
+            "; to give up what they hold: muster remove-relation {} {}",
+            observed.name, store.secret
+        ));
+    }
     Status::new(WorkloadStatus::Waiting, message)
 }
 
@@ -120,7 +139,7 @@ fn seen(unit: &ObservedUnit) -> Result<&Report, Status> {
             Err(Status::new(WorkloadStatus::Error, format!("agent cannot be started: {problem}")))
         }
         (Some(_), None) => {
-            Err(Status::new(WorkloadStatus::Error, "agent cannot be reached; it is started again"))
+            Err(Status::new(WorkloadStatus::Error, "agent cannot be reached; waiting until it is back"))
         }
         (None, None) => Err(Status::new(WorkloadStatus::Waiting, "waiting for the agent")),
     }
@@ -273,15 +292,6 @@ pub(crate) fn conditions(
         missing,
         Reason::MissingRequiredRoles,
     );
-    let store_reasons = [
-        Reason::ObjectStoreMissing,
-        Reason::ObjectStoreInvalid,
-        Reason::ObjectStoreDenied,
-        Reason::ObjectStoreUnreachable,
-        Reason::BucketMissing,
-        Reason::BucketTaken,
-        Reason::ObjectStoreUnknown,
-    ];
     let store = match &observed.object_store {
         ObjectStore::Related { probe: Probe::Pending, .. } => {
             condition(ConditionType::ObjectStoreReady, Unknown, Reason::ObjectStoreUnknown, String::new())
@@ -290,7 +300,7 @@ pub(crate) fn conditions(
             condition(ConditionType::ObjectStoreReady, True, Reason::AsExpected, String::new())
         }
         _ => {
-            answer(ConditionType::ObjectStoreReady, false, first(&store_reasons), Reason::ObjectStoreMissing)
+            answer(ConditionType::ObjectStoreReady, false, first(&STORE_REASONS), Reason::ObjectStoreMissing)
         }
     };
     let rollout = progress.rollout;

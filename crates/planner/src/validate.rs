@@ -179,6 +179,10 @@ fn declared(
     scheduler_elsewhere: bool,
     findings: &mut Vec<Finding>,
 ) -> Declared {
+    // The substrate has said why.
+    if worker.unreadable {
+        return Declared::Rejected;
+    }
     let mut block = |reason, message: String| {
         findings.push(Finding::application(name, WorkloadStatus::Blocked, reason, message));
     };

@@ -2,9 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail by a panic")]
 
+use jiff::Timestamp;
 use muster_api::{ConditionStatus, ConditionType, OnIncoherent, OptionValue};
 use muster_model::{Reason, Revision, Role, RoleSet, UnitName, WorkloadStatus};
-use muster_planner::{Claim, ObjectStore, Probe, contested};
+use muster_planner::{Claim, ObjectStore, ObservedUnit, Probe, Tls, contested};
 use muster_relation::{Check, Run, Service};
 use muster_testkit::cluster::{Cluster, app, failed_store, ready_store, storage, worker};
 use proptest::prelude::*;
@@ -561,6 +562,208 @@ fn a_one_shot_tool_that_has_ended_halts_nothing() {
     assert!(cluster.worker("w").units.values().all(|u| u.assigned.as_ref().unwrap().revision == target));
 }
 
+/// Plans, and lets every unit act but this one.
+fn step_without(cluster: &mut Cluster, silent: &UnitName) {
+    cluster.plan();
+    for name in cluster.units().into_iter().filter(|name| name != silent) {
+        cluster.advance(&name);
+    }
+}
+
+#[test]
+fn a_unit_of_which_nothing_is_known_is_told_nothing_until_it_says_what_it_does() {
+    let mut cluster = scalable();
+    let lost = unit("w/1");
+    let before = cluster.clone().unit(&lost).assigned.clone().unwrap();
+    cluster.observed.spec.config =
+        [("retention-period".to_owned(), OptionValue::Text("30d".to_owned()))].into();
+    cluster.forget(&lost);
+    for _ in 0..20 {
+        step_without(&mut cluster, &lost);
+        assert_eq!(cluster.unit(&lost).assigned, None);
+    }
+    let untouched = cluster.observed.workers.values().flat_map(|w| w.units.values());
+    let untouched = untouched.filter(|u| u.assigned.as_ref().is_some_and(|a| a.revision == before.revision));
+    assert_eq!(untouched.count(), 6, "no other unit is restarted meanwhile: {}", cluster.status());
+    // Its report tells what it was told, so that it waits for its turn like the others.
+    cluster.advance(&lost);
+    cluster.plan();
+    let told = cluster.unit(&lost).assigned.clone().unwrap();
+    assert!(told.same_process(&before) && told.epoch > before.epoch, "{told:?}");
+    cluster.settle();
+    assert_eq!(cluster.status(), "active");
+}
+
+#[test]
+fn an_agent_obeys_again_after_what_it_was_told_was_lost() {
+    for absent in [false, true] {
+        let mut cluster = Cluster::new(&[("w", worker(1, &["all"]))]);
+        cluster.now = Timestamp::from_millisecond(1_000).unwrap();
+        // Made, and told before its agent is there.
+        cluster.plan();
+        cluster.plan();
+        cluster.settle();
+        let name = unit("w/0");
+        assert_eq!(cluster.unit(&name).assigned.as_ref().unwrap().epoch, 1_000);
+        cluster.now = Timestamp::from_millisecond(2_000).unwrap();
+        cluster.observed.spec.config =
+            [("retention-period".to_owned(), OptionValue::Text("30d".to_owned()))].into();
+        cluster.forget(&name);
+        if absent {
+            // Its container waits to be started again, with what it remembers on disk.
+            let unit = cluster.unit(&name);
+            (unit.unknown, unit.absent) = (false, true);
+            cluster.plan();
+            assert_eq!(cluster.unit(&name).assigned.as_ref().unwrap().epoch, 2_000);
+            cluster.unit(&name).absent = false;
+        }
+        cluster.settle();
+        assert_eq!(cluster.status(), "active");
+        let target = cluster.last.as_ref().unwrap().revision.clone();
+        let applied = cluster.unit(&name).report.as_ref().unwrap().applied.clone();
+        assert_eq!(applied.map(|a| a.revision), target);
+    }
+}
+
+#[test]
+fn a_unit_of_which_nothing_is_known_does_not_go_before_it_has_stopped() {
+    for edit in [
+        (|c: &mut Cluster| c.worker("w").removing = true) as fn(&mut Cluster),
+        |c| c.worker("w").spec.units = 2,
+        |c| c.observed.removing = true,
+    ] {
+        let mut cluster = scalable();
+        edit(&mut cluster);
+        let lost = unit("w/2");
+        cluster.forget(&lost);
+        for _ in 0..20 {
+            step_without(&mut cluster, &lost);
+            assert!(cluster.units().contains(&lost), "{}", cluster.status());
+        }
+        while cluster.units().contains(&lost) {
+            let running = cluster.runs(&lost);
+            cluster.plan();
+            assert!(!running || cluster.units().contains(&lost));
+            for name in cluster.units() {
+                cluster.advance(&name);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_load_balancer_keeps_its_units_when_all_orders_are_lost() {
+    let mut cluster = scalable();
+    // What units of a worker with refused roles run is not known either.
+    cluster.worker("b").spec.roles.insert("reed".to_owned(), true);
+    cluster.settle();
+    let units = |cluster: &Cluster| {
+        let workers = cluster.observed.workers.values().flat_map(|w| w.units.values());
+        workers.chain(cluster.observed.balancers.values()).cloned().collect::<Vec<ObservedUnit>>()
+    };
+    let revision = cluster.unit(&unit("mimir/0")).assigned.clone().unwrap().revision;
+    let processes = units(&cluster).into_iter().map(|u| u.report.unwrap().applied).collect::<Vec<_>>();
+    cluster.units().iter().for_each(|name| cluster.forget(name));
+    cluster.plan();
+    assert_eq!(cluster.last.as_ref().unwrap().balancer_cluster, None);
+    assert!(units(&cluster).iter().all(|unit| unit.assigned.is_none()));
+    for name in cluster.units() {
+        cluster.advance(&name);
+        cluster.plan();
+        let told = cluster.unit(&unit("mimir/0")).assigned.clone();
+        assert!(told.is_none_or(|told| told.revision == revision && told.run == Run::Start), "{name}");
+    }
+    cluster.settle();
+    assert_eq!(cluster.status(), "active");
+    let now = units(&cluster).into_iter().map(|u| u.report.unwrap().applied).collect::<Vec<_>>();
+    assert_eq!(now, processes, "nothing was restarted or reloaded");
+    // One that does not serve keeps nobody else out.
+    let name = unit("w/0");
+    cluster.forget(&name);
+    cluster.unit(&name).answers_probe = false;
+    cluster.plan();
+    assert!(cluster.last.as_ref().unwrap().balancer_cluster.is_some());
+}
+
+#[test]
+fn what_is_removed_goes_though_the_coordinator_is_blocked() {
+    let invalid = || Tls::Invalid("Secret \"tls\" does not exist".to_owned());
+    for block in [
+        (|c: &mut Cluster, _| c.observed.spec.on_incoherent = OnIncoherent::Hold) as fn(&mut Cluster, Tls),
+        |c, invalid| c.observed.tls = invalid,
+        |c, _| c.observed.spec.version = Some("9.9".to_owned()),
+        |c, _| c.observed.object_store = ObjectStore::Taken { bucket: "b".to_owned(), by: "c".to_owned() },
+    ] {
+        let mut cluster = scalable();
+        block(&mut cluster, invalid());
+        cluster.worker("w").removing = true;
+        let told = cluster.clone().unit(&unit("r/0")).assigned.clone();
+        for _ in 0..60 {
+            let before = cluster.clone();
+            cluster.plan();
+            let gone = before.units().into_iter().filter(|name| !cluster.units().contains(name));
+            gone.for_each(|name| assert!(!before.runs(&name), "{name} went before it had stopped"));
+            for name in cluster.units() {
+                cluster.advance(&name);
+            }
+        }
+        assert!(cluster.worker("w").units.is_empty(), "{}", cluster.status());
+        assert_eq!(cluster.unit(&unit("r/0")).assigned, told, "what stays is not touched");
+    }
+}
+
+#[test]
+fn what_holds_data_waits_for_an_object_store_to_flush_to_and_says_so() {
+    let missing = || ObjectStore::SecretMissing("s3".to_owned());
+    let unreachable = || failed_store(Reason::ObjectStoreUnreachable);
+    for (store, expect, version) in [
+        (missing(), "\"s3\" does not exist", "2.17"),
+        (unreachable(), "the store says no", "2.17"),
+        (unreachable(), "no object store is known to answer", "9.9"),
+    ] {
+        let mut cluster = scalable();
+        cluster.observed.object_store = store;
+        cluster.observed.spec.version = Some(version.to_owned());
+        cluster.worker("w").removing = true;
+        cluster.worker("r").removing = true;
+        cluster.settle();
+        let said = &cluster.last.as_ref().unwrap().workers[&app("w")].status;
+        let begins = said.to_string().starts_with("waiting: removing: 3 units left, waiting to flush");
+        assert!(begins && said.message.contains(expect), "{said}");
+        assert_eq!(cluster.worker("w").units.len(), 3);
+        if version == "2.17" {
+            assert!(cluster.worker("r").units.is_empty(), "it holds nothing");
+        }
+        cluster.observed.object_store = ready_store();
+        cluster.settle();
+        assert!(cluster.worker("w").units.is_empty());
+    }
+    // A coordinator that goes does not wait for a store that nobody relates any more.
+    let mut cluster = scalable();
+    cluster.observed.object_store = unreachable();
+    cluster.observed.removing = true;
+    cluster.settle();
+    let status = cluster.status();
+    assert!(
+        status.contains("removing: 3 units left, waiting to flush what they hold: the store says no"),
+        "{status}"
+    );
+    assert!(status.ends_with("muster remove-relation mimir s3"), "{status}");
+    cluster.observed.object_store = missing();
+    cluster.settle();
+    assert!(cluster.units().is_empty());
+}
+
+#[test]
+fn a_load_balancer_does_not_go_on_without_its_certificate() {
+    let mut cluster = monolith(1);
+    let told = cluster.unit(&unit("mimir/0")).assigned.clone();
+    cluster.observed.tls = Tls::Invalid("Secret \"tls\" does not exist".to_owned());
+    check_blocked(&mut cluster, &["does not exist"]);
+    assert_eq!(cluster.last.as_ref().unwrap().balancer_cluster, None);
+    assert_eq!(cluster.unit(&unit("mimir/0")).assigned, told);
+}
+
 /// A user's edits.
 #[derive(Debug, Clone)]
 enum Edit {
@@ -623,7 +826,10 @@ fn check_plan(before: &Cluster, after: &Cluster) {
     for (name, worker) in &before.observed.workers {
         for (number, unit) in &worker.units {
             let Some(then) = after.observed.workers[name].units.get(number) else {
-                assert!(unit.has_stopped(), "{name}/{number} was removed before it had stopped");
+                assert!(
+                    !before.runs(&name.unit(*number)),
+                    "{name}/{number} was removed before it had stopped"
+                );
                 continue;
             };
             let changed = match (&unit.assigned, &then.assigned) {
@@ -705,7 +911,12 @@ proptest! {
                 check_plan(&before, &cluster);
                 let units = cluster.units();
                 if !units.is_empty() {
-                    cluster.advance(step.get(&units));
+                    let name = step.get(&units);
+                    if step.index(7) == 0 {
+                        cluster.forget(name);
+                    } else {
+                        cluster.advance(name);
+                    }
                 }
             }
         }
@@ -726,9 +937,9 @@ proptest! {
         }
     }
 
-    /// A unit that crashes or loses its agent between any two steps changes nothing of the end.
+    /// A unit that crashes, loses its agent or is forgotten between any two steps changes nothing of the end.
     #[test]
-    fn crashes_do_not_change_the_end(steps in prop::collection::vec((any::<prop::sample::Index>(), 0..3u8), 0..60)) {
+    fn crashes_do_not_change_the_end(steps in prop::collection::vec((any::<prop::sample::Index>(), 0..4u8), 0..60)) {
         let mut cluster = start();
         for (index, fault) in &steps {
             cluster.plan();
@@ -744,6 +955,7 @@ proptest! {
                     let unit = cluster.unit(&name);
                     unit.connected = !unit.connected;
                 }
+                2 => cluster.forget(&name),
                 _ => {
                     cluster.advance(&name);
                 }

@@ -156,6 +156,7 @@ impl Cluster {
     /// Loses what a unit was told and what it said, as whoever deletes its Unit does. Its agent goes on.
     pub fn forget(&mut self, name: &UnitName) {
         let unit = self.unit(name);
+        unit.answers_probe = unit.answers();
         (unit.assigned, unit.report, unit.unknown) = (None, None, true);
     }
 

@@ -5,19 +5,23 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use futures::StreamExt as _;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, Patch, PatchParams};
-use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Client, ResourceExt as _};
 use muster_api::Unit;
 use muster_manifests::names::{MANAGED_BY_LABEL, MANAGER, WORKLOAD_CONTAINER};
 use muster_relation::{Applied, Assignment, Check, Report, Run, Service};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::oneshot;
+use tokio::time::sleep;
+
+/// How soon what the API server did not take is tried again, and a watch that ended is begun anew.
+const AGAIN: Duration = Duration::from_millis(300);
 
 /// A namespace and a name.
 type Key = (String, String);
@@ -37,6 +41,8 @@ struct State {
     /// Pods whose status was written.
     running: BTreeSet<String>,
     units: BTreeMap<Key, Unit>,
+    /// What the agent of each pod, by its uid, last had to say: it outlives the Unit that it is written to.
+    said: BTreeMap<String, Report>,
     /// Units that say nothing.
     silent: BTreeSet<Key>,
     /// Units whose binary refuses every config that they do not run yet.
@@ -108,12 +114,20 @@ fn locked(state: &Mutex<State>) -> std::sync::MutexGuard<'_, State> {
 
 async fn play_kubelets(client: Client, state: Arc<Mutex<State>>) {
     let ours = watcher::Config::default().labels(&format!("{MANAGED_BY_LABEL}={MANAGER}"));
-    let mut events = watcher(Api::<Pod>::all(client.clone()), ours).default_backoff().boxed();
+    let mut events = watcher(Api::<Pod>::all(client.clone()), ours).boxed();
     while let Some(event) = events.next().await {
         match event {
             Ok(Event::Apply(pod) | Event::InitApply(pod)) => run(&client, &state, &pod),
-            Ok(Event::Delete(pod)) => drop(locked(&state).pods.remove(&key(&pod))),
-            Ok(_) | Err(_) => {}
+            Ok(Event::Delete(pod)) => {
+                let mut state = locked(&state);
+                state.said.remove(&pod.uid().unwrap_or_default());
+                // Another of its name may be there already.
+                if state.pods.get(&key(&pod)).is_some_and(|(uid, _)| Some(uid) == pod.uid().as_ref()) {
+                    state.pods.remove(&key(&pod));
+                }
+            }
+            Ok(_) => {}
+            Err(_) => sleep(AGAIN).await,
         }
     }
 }
@@ -151,18 +165,18 @@ fn run(client: &Client, state: &Arc<Mutex<State>>, pod: &Pod) {
     tokio::spawn(async move {
         let api: Api<Pod> = Api::namespaced(client.clone(), &key.0);
         let patch = Patch::Merge(json!({ "metadata": {"uid": uid}, "status": status }));
-        if api.patch_status(&key.1, &PatchParams::default(), &patch).await.is_err() {
-            // Gone meanwhile, or the API server is away: whoever sees it next tries again.
-            locked(&state).running.remove(&uid);
-            return;
+        while let Err(error) = api.patch_status(&key.1, &PatchParams::default(), &patch).await {
+            if is_final(&error) {
+                return;
+            }
+            sleep(AGAIN).await;
         }
         report(&client, &state, &key);
     });
 }
 
 async fn play_agents(client: Client, state: Arc<Mutex<State>>) {
-    let mut events =
-        watcher(Api::<Unit>::all(client.clone()), watcher::Config::default()).default_backoff().boxed();
+    let mut events = watcher(Api::<Unit>::all(client.clone()), watcher::Config::default()).boxed();
     while let Some(event) = events.next().await {
         match event {
             Ok(Event::Apply(unit) | Event::InitApply(unit)) => {
@@ -171,41 +185,51 @@ async fn play_agents(client: Client, state: Arc<Mutex<State>>) {
                 report(&client, &state, &key);
             }
             Ok(Event::Delete(unit)) => drop(locked(&state).units.remove(&key(&unit))),
-            Ok(_) | Err(_) => {}
+            Ok(_) => {}
+            Err(_) => sleep(AGAIN).await,
         }
     }
 }
 
+/// Whether the API server understood and refused: the object is gone, or another one by now.
+fn is_final(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if (400..500).contains(&status.code) && status.code != 429)
+}
+
 /// Writes what a unit's agent has to say, if it is news.
 fn report(client: &Client, state: &Arc<Mutex<State>>, key: &Key) {
-    let next = {
-        let state = locked(state);
-        let (Some((uid, address)), Some(unit)) = (state.pods.get(key), state.units.get(key)) else { return };
-        if state.silent.contains(key) || unit.spec.pod_uid.as_ref() != Some(uid) {
-            return;
-        }
-        let now = unit.status.as_ref().and_then(|status| status.report.clone());
-        let next = does(unit, uid, address, now.as_ref(), state.refusing.contains(key));
-        if now.as_ref() == Some(&next) {
-            return;
-        }
-        next
-    };
+    let Some(next) = next_report(&mut locked(state), key) else { return };
     let (client, state, key) = (client.clone(), Arc::clone(state), key.clone());
     tokio::spawn(async move {
-        let api: Api<Unit> = Api::namespaced(client, &key.0);
+        let api: Api<Unit> = Api::namespaced(client.clone(), &key.0);
         let patch = Patch::Merge(json!({ "status": {"report": next} }));
-        if api.patch_status(&key.1, &PatchParams::default(), &patch).await.is_ok() {
-            locked(&state).reports += 1;
+        match api.patch_status(&key.1, &PatchParams::default(), &patch).await {
+            Ok(_) => locked(&state).reports += 1,
+            Err(error) if is_final(&error) => {}
+            Err(_) => {
+                sleep(AGAIN).await;
+                report(&client, &state, &key);
+            }
         }
     });
 }
 
-/// The report of a unit that has done what it was told.
-fn does(unit: &Unit, uid: &str, address: &str, now: Option<&Value>, refuses: bool) -> Value {
-    let now: Option<Report> = now.and_then(|now| serde_json::from_value(now.clone()).ok());
-    let now = now.filter(|now| now.instance == uid);
-    let mut report = Report {
+/// What the agent of a unit has to say now, if its Unit does not say so yet.
+fn next_report(state: &mut State, key: &Key) -> Option<Report> {
+    let ((uid, address), unit) = (state.pods.get(key)?, state.units.get(key)?);
+    if state.silent.contains(key) || unit.spec.pod_uid.as_ref() != Some(uid) {
+        return None;
+    }
+    let next = does(unit, uid, address, state.said.get(uid), state.refusing.contains(key));
+    let there = unit.status.as_ref().and_then(|status| status.report.clone());
+    let is_there = there.is_some_and(|there| serde_json::to_value(&next).is_ok_and(|next| next == there));
+    state.said.insert(uid.clone(), next.clone());
+    (!is_there).then_some(next)
+}
+
+/// The report of a unit that has done what it was told, if it was told something new.
+fn does(unit: &Unit, uid: &str, address: &str, before: Option<&Report>, refuses: bool) -> Report {
+    let mut report = before.cloned().unwrap_or_else(|| Report {
         instance: uid.to_owned(),
         address: address.to_owned(),
         agent_version: "0".to_owned(),
@@ -218,31 +242,30 @@ fn does(unit: &Unit, uid: &str, address: &str, now: Option<&Value>, refuses: boo
         last_exit: None,
         last_error: None,
         restarts: 0,
-    };
+    });
     let assignment = unit.spec.assignment.clone();
     let assignment: Option<Assignment> = assignment.and_then(|value| serde_json::from_value(value).ok());
-    if let Some(assignment) = assignment {
-        let applied = Applied { revision: assignment.revision.clone(), roles: assignment.roles };
-        let running = now.as_ref().and_then(|now| now.applied.clone());
-        report.epoch = assignment.epoch;
-        match assignment.run {
-            Run::Start if refuses && running.as_ref().is_none_or(|r| r.revision != applied.revision) => {
-                report.check = Some(Check {
-                    revision: assignment.revision,
-                    rejected: Some("field bad_key not found".to_owned()),
-                });
-                report.service = if running.is_some() { Service::Running } else { Service::Inactive };
-                report.ready = running.is_some();
-                report.applied = running;
-            }
-            Run::Start => {
-                report.check = Some(Check { revision: assignment.revision, rejected: None });
-                (report.applied, report.service, report.ready) = (Some(applied), Service::Running, true);
-            }
-            Run::Stop => report.service = Service::Stopped,
+    // An agent acts on the highest epoch only.
+    let Some(assignment) = assignment.filter(|told| told.epoch >= report.epoch) else { return report };
+    let applied = Applied { revision: assignment.revision.clone(), roles: assignment.roles };
+    report.epoch = assignment.epoch;
+    report.check = None;
+    match assignment.run {
+        Run::Start if refuses && report.applied.as_ref().is_none_or(|a| a.revision != applied.revision) => {
+            report.check = Some(Check {
+                revision: assignment.revision,
+                rejected: Some("field bad_key not found".to_owned()),
+            });
+            report.ready = report.applied.is_some();
+            report.service = if report.ready { Service::Running } else { Service::Inactive };
         }
+        Run::Start => {
+            report.check = Some(Check { revision: assignment.revision, rejected: None });
+            (report.applied, report.service, report.ready) = (Some(applied), Service::Running, true);
+        }
+        Run::Stop => (report.applied, report.service, report.ready) = (None, Service::Stopped, false),
     }
-    serde_json::to_value(report).unwrap_or_default()
+    report
 }
 
 fn key(object: &impl kube::ResourceExt) -> Key {

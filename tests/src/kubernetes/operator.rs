@@ -57,6 +57,11 @@ impl Operator {
     /// Kills it with SIGKILL and starts it again under the same identity, as a kubelet does with a container.
     pub async fn restart(&mut self) {
         self.kill().await;
+        self.start_again();
+    }
+
+    /// Starts it again under the same identity after it has ended.
+    pub fn start_again(&mut self) {
         self.process = Process::spawn(&mut (self.command)(), &self.log).unwrap();
     }
 
@@ -75,6 +80,23 @@ impl Operator {
     #[must_use]
     pub fn process(&mut self) -> &mut Process {
         &mut self.process
+    }
+
+    /// Everything that it, and what ran under its identity before it, has logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
+
+    /// How many requests it made that change something, besides the lease and events.
+    pub async fn writes(&self) -> u64 {
+        let (all, reads) = (
+            self.metric("muster_operator_requests_total", "").await.unwrap(),
+            self.metric("muster_operator_requests_total", "verb=\"get\"").await.unwrap(),
+        );
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a counter is whole")]
+        let writes = (all - reads) as u64;
+        writes
     }
 
     /// The resident memory of the process, in bytes.

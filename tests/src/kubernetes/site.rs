@@ -1,12 +1,18 @@
 //! A cluster that Muster is installed on.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
-use kube::{Client, Resource};
+use k8s_openapi::api::authentication::v1::TokenRequest;
+use k8s_openapi::api::core::v1::{Namespace, Pod, ServiceAccount};
+use kube::api::{
+    Api, ApiResource, DynamicObject, ListParams, Patch, PatchParams, PostParams, ValidationDirective,
+};
+use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config, Resource};
 use muster_api::{Coordinator, Worker};
 use muster_testkit::kubernetes::{Cluster, Level};
 use muster_testkit::servers::workspace;
@@ -14,8 +20,8 @@ use muster_testkit::{Process, binaries, directory, wait_until};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::Operator;
 use super::doubles::Doubles;
+use super::{Operator, objects};
 
 /// Where the S3 server of a site is, inside of the cluster's network: for the operator, and for pods where there are any.
 pub const S3_ADDRESS: &str = "10.77.0.1:9000";
@@ -40,6 +46,14 @@ impl Site {
     pub async fn start(level: Level) -> Self {
         let first = if level == Level::Controllers { Level::Api } else { level };
         let cluster = Cluster::start(first);
+        cluster.enter();
+        Self::install(cluster, level).await
+    }
+
+    /// The same with a log of every request at the API server.
+    pub async fn start_audited(level: Level) -> Self {
+        let first = if level == Level::Controllers { Level::Api } else { level };
+        let cluster = Cluster::start_audited(first);
         cluster.enter();
         Self::install(cluster, level).await
     }
@@ -70,9 +84,15 @@ impl Site {
 
     /// Starts the S3 server, or starts it again.
     pub async fn start_store(&mut self) {
+        self.start_store_with(KEYS).await;
+    }
+
+    /// The same with these keys and no others.
+    pub async fn start_store_with(&mut self, access: [&str; 2]) {
+        self.stop_store();
         let root = self.directory.path().join("objects");
         let keys = self.directory.path().join("keys");
-        fs::write(&keys, KEYS.join("\n")).unwrap();
+        fs::write(&keys, access.join("\n")).unwrap();
         let mut command = Command::new(binaries::path("object-store"));
         command.arg(&root).arg(S3_ADDRESS).arg(&keys);
         self.store =
@@ -89,8 +109,9 @@ impl Site {
 
     /// Makes a namespace with the Secret `s3` of a bucket of its own.
     pub async fn namespace(&self, name: &str) {
-        self.cluster.kubectl(&["create", "namespace", name]).unwrap();
-        // The controller makes it; without one, nothing needs it.
+        let namespace = json!({"metadata": {"name": name}});
+        let namespaces = Api::<Namespace>::all(self.client.clone());
+        namespaces.create(&PostParams::default(), &serde_json::from_value(namespace).unwrap()).await.unwrap();
         self.apply(name, &[s3_secret("s3", name)]).await;
     }
 
@@ -108,7 +129,7 @@ impl Site {
     pub async fn try_apply(&self, namespace: &str, document: &Value) -> kube::Result<DynamicObject> {
         let object: DynamicObject = serde_json::from_value(document.clone()).unwrap();
         let name = object.metadata.name.clone().unwrap();
-        let params = PatchParams::apply("user").force();
+        let params = PatchParams::apply("user").force().validation(ValidationDirective::Strict);
         self.dynamic(namespace, document).patch(&name, &params, &Patch::Apply(&object)).await
     }
 
@@ -175,6 +196,27 @@ impl Site {
         }
     }
 
+    /// Waits until a worker says `status`, with `words` in the message.
+    pub async fn wait_worker(
+        &self,
+        namespace: &str,
+        name: &str,
+        status: &str,
+        words: &str,
+        within: Duration,
+    ) {
+        let mut last = String::new();
+        let what = format!("{namespace}/{name} {status}");
+        let said = wait_until(&what, within, async || {
+            let now = self.api::<Worker>(namespace).get_opt(name).await.ok()??.status?;
+            last = format!("{}: {}", now.status, now.message);
+            (now.status == status && now.message.contains(words)).then_some(())
+        });
+        if let Err(error) = said.await {
+            panic!("{error:#}; it says {last:?}");
+        }
+    }
+
     /// Waits until a coordinator is active and every unit runs what it should.
     pub async fn wait_active(&self, namespace: &str, name: &str, within: Duration) {
         self.wait_status(namespace, name, "active", "", within).await;
@@ -193,6 +235,83 @@ impl Site {
     /// Starts to play kubelets and agents.
     pub fn doubles(&self) -> Doubles {
         Doubles::start(self.cluster.kubeconfig())
+    }
+
+    /// A client with the access that a pod has: a token of its ServiceAccount, bound to the pod that is there now.
+    pub async fn pod_client(&self, namespace: &str, pod: &str) -> Client {
+        let there = self.api::<Pod>(namespace).get(pod).await.unwrap();
+        let account = there.spec.unwrap().service_account_name.unwrap();
+        let bound = json!({"apiVersion": "v1", "kind": "Pod", "name": pod, "uid": there.metadata.uid});
+        self.account_client(namespace, &account, Some(bound)).await
+    }
+
+    /// A client with a token of a ServiceAccount, bound to an object or to none.
+    pub async fn account_client(&self, namespace: &str, account: &str, bound: Option<Value>) -> Client {
+        let request = json!({"spec": {"audiences": [], "boundObjectRef": bound}});
+        let request: TokenRequest = serde_json::from_value(request).unwrap();
+        let accounts = self.api::<ServiceAccount>(namespace);
+        let answer = accounts.create_token_request(account, &PostParams::default(), &request).await.unwrap();
+        let mut file = Kubeconfig::read_from(self.cluster.kubeconfig()).unwrap();
+        let token = serde_json::from_value::<AuthInfo>(json!({"token": answer.status.unwrap().token}));
+        file.auth_infos[0].auth_info = Some(token.unwrap());
+        let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await;
+        Client::try_from(config.unwrap()).unwrap()
+    }
+
+    /// The requests of the operators that the audit log has and that change something, besides those about leases: verb, object,
+    /// answer.
+    #[must_use]
+    pub fn audited_writes(&self) -> Vec<Value> {
+        let text = fs::read_to_string(self.cluster.audit_log()).unwrap_or_default();
+        let all = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        all.filter(|request| {
+            let reads = ["get", "list", "watch"].iter().any(|verb| request["verb"] == *verb);
+            let operator = "system:serviceaccount:muster-system:muster-operator";
+            !reads && request["user"]["username"] == operator && request["objectRef"]["resource"] != "leases"
+        })
+        .collect()
+    }
+
+    /// Waits until the API server serves again.
+    pub async fn wait_api(&self, within: Duration) {
+        let answers =
+            async || self.api::<Coordinator>("default").list(&ListParams::default().limit(1)).await.ok();
+        wait_until("an API server that answers", within, answers).await.unwrap();
+    }
+
+    /// Everything in a namespace, waited for until two looks with so much time between them see the same.
+    pub async fn at_rest(
+        &self,
+        namespace: &str,
+        rest: Duration,
+        within: Duration,
+    ) -> BTreeMap<String, Value> {
+        let mut last: Option<(Instant, BTreeMap<String, Value>)> = None;
+        let what = format!("{namespace} at rest");
+        wait_until(&what, within, async || {
+            let now = objects::settled(&self.client, namespace).await.ok()?;
+            match &last {
+                Some((since, seen)) if *seen == now => (since.elapsed() >= rest).then_some(now),
+                _ => {
+                    last = Some((Instant::now(), now));
+                    None
+                }
+            }
+        })
+        .await
+        .unwrap()
+    }
+
+    /// Waits until a namespace is what it is to be.
+    pub async fn wait_settled(&self, namespace: &str, expected: &BTreeMap<String, Value>, within: Duration) {
+        let mut last = Vec::new();
+        let same = wait_until(namespace, within, async || {
+            last = objects::difference(expected, &objects::settled(&self.client, namespace).await.ok()?);
+            last.is_empty().then_some(())
+        });
+        if let Err(error) = same.await {
+            panic!("{error:#}; it differs from what it should be:\n{}", last.join("\n"));
+        }
     }
 
     /// The file in which everything about the site's operators is written.

@@ -267,3 +267,30 @@ fn pods_may_read_one_secret_and_write_reports() {
         ]
     );
 }
+
+#[test]
+fn what_is_there_of_a_worker_that_cannot_be_read_stays() {
+    let mut model = Model::distributed();
+    let before = model.objects();
+    model.cluster.observed.workers.get_mut(&app("mimir-write")).unwrap().unreadable = true;
+    let kept: Vec<_> = before
+        .into_iter()
+        .filter(|o| !(value(o)["kind"] == "StatefulSet" && value(o)["metadata"]["name"] == "mimir-write"))
+        .collect();
+    assert_eq!(model.objects(), kept, "all but its pods' template is known");
+}
+
+#[test]
+fn nobody_keeps_what_a_worker_may_do_after_it_left() {
+    let subjects = |model: &Model| {
+        let objects = model.objects();
+        let bindings = objects.iter().map(value).filter(|o| o["kind"] == "RoleBinding");
+        let mut named = bindings.filter(|o| o["metadata"]["name"] == "mimir-worker");
+        named.next().map(|binding| binding["subjects"].as_array().map_or(0, Vec::len))
+    };
+    let mut model = Model::parse(MONOLITHIC);
+    assert_eq!(subjects(&model), Some(1));
+    model.workers.clear();
+    model.cluster.observed.workers.clear();
+    assert_eq!(subjects(&model), Some(0));
+}

@@ -31,6 +31,7 @@ pub struct Cluster {
     name: String,
     directory: TempDir,
     script: Child,
+    audited: bool,
 }
 
 impl Cluster {
@@ -40,6 +41,19 @@ impl Cluster {
     /// The binaries are missing, or the cluster does not come up.
     #[must_use]
     pub fn start(level: Level) -> Self {
+        Self::start_with(level, false)
+    }
+
+    /// The same with a log of every write at the API server: [`Cluster::audit_log`].
+    ///
+    /// # Panics
+    /// As [`Cluster::start`].
+    #[must_use]
+    pub fn start_audited(level: Level) -> Self {
+        Self::start_with(level, true)
+    }
+
+    fn start_with(level: Level, audited: bool) -> Self {
         let binaries = directory().expect("the cluster's pin can be read");
         assert!(
             binaries.join("kubectl").is_file(),
@@ -50,7 +64,7 @@ impl Cluster {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("muster-{}-{number}", std::process::id());
-        let mut script = command(&name, directory.path());
+        let mut script = command(&name, directory.path(), audited);
         script.arg("run");
         match level {
             Level::Api | Level::Controllers => script.arg("--api-only"),
@@ -72,7 +86,7 @@ impl Cluster {
             }
         }
         script.stdin = Some(input);
-        let cluster = Self { name, directory, script };
+        let cluster = Self { name, directory, script, audited };
         if level == Level::Controllers {
             cluster.run(&["start", "kcm"]);
         }
@@ -124,7 +138,7 @@ impl Cluster {
     }
 
     fn try_run(&self, arguments: &[&str]) -> Result<String, String> {
-        let output = command(&self.name, self.directory.path())
+        let output = command(&self.name, self.directory.path(), self.audited)
             .args(arguments)
             .stdin(Stdio::null())
             .output()
@@ -134,6 +148,12 @@ impl Cluster {
         } else {
             Err(String::from_utf8_lossy(&output.stderr).into_owned())
         }
+    }
+
+    /// One line of JSON for each write, by whom and with which answer (`audit.k8s.io/v1`), without those of Kubernetes' own parts.
+    #[must_use]
+    pub fn audit_log(&self) -> PathBuf {
+        audit_log(self.directory.path())
     }
 
     /// Where the cluster keeps its logs.
@@ -160,12 +180,22 @@ pub async fn client(kubeconfig: &Path) -> Client {
     Client::try_from(config.expect("the kubeconfig is usable")).expect("the kubeconfig is usable")
 }
 
-fn command(name: &str, directory: &Path) -> Command {
+fn audit_log(directory: &Path) -> PathBuf {
+    directory.join("audit.log")
+}
+
+fn command(name: &str, directory: &Path, audited: bool) -> Command {
     let mut command = Command::new(kit().join("cluster"));
     command
         .env("MUSTER_KUBE_NAME", name)
         .env("MUSTER_KUBE_DIR", directory)
         .env("MUSTER_KUBE_BIN", super::binaries::directory().expect("the cluster's pin can be read"))
         .env("MUSTER_KUBE_IMAGES", images());
+    if audited {
+        let (policy, log) = (kit().join("conf/audit.yaml"), audit_log(directory));
+        let arguments =
+            format!("--audit-policy-file={} --audit-log-path={}", policy.display(), log.display());
+        command.env("MUSTER_KUBE_APISERVER_ARGS", arguments);
+    }
     command
 }

@@ -5,6 +5,7 @@
 
 mod agent;
 mod balancer;
+mod kubernetes;
 mod machine;
 mod plan;
 mod rest;
@@ -24,7 +25,7 @@ struct Figure {
 }
 
 /// The parts, in the order in which they are measured.
-const PARTS: [&str; 5] = ["plan", "agent", "rest", "up", "balancer"];
+const PARTS: [&str; 6] = ["plan", "agent", "rest", "up", "balancer", "kubernetes"];
 
 async fn measure(part: &str) -> anyhow::Result<Vec<Figure>> {
     match part {
@@ -33,6 +34,7 @@ async fn measure(part: &str) -> anyhow::Result<Vec<Figure>> {
         "rest" => rest::figures().await,
         "up" => up::figures().await,
         "balancer" => balancer::figures().await,
+        "kubernetes" => kubernetes::figures(),
         unknown => bail!("{unknown:?} is no part of the benchmark; the parts are {}", PARTS.join(", ")),
     }
 }

@@ -43,7 +43,7 @@ pub struct Place {
 /// What the watch last said of the Unit.
 #[derive(Debug, Clone, Default, PartialEq)]
 struct Seen {
-    /// Whether there is a Unit, and it is this pod's.
+    /// Whether there is a Unit, and its status is this pod's to write.
     is_ours: bool,
     /// Grows with every change of the Unit. Absent: there is none, or the API server counts in a way of its own.
     version: Option<u64>,

@@ -92,12 +92,13 @@ impl Orders {
     }
 
     fn note_unit_state(&mut self, unit: Unit) {
-        // A Unit that is still about an earlier pod of this name will be about this one.
+        // A Unit that is still about an earlier pod of this name will be about this one, and there is one pod of a name at a time: what
+        // the earlier one was told holds. Only its report is not to be overwritten, which the API server would refuse.
         let is_ours = unit.spec.pod_uid.as_deref().is_none_or(|uid| uid == self.instance);
         let version = version(&unit);
         let report = unit.status.and_then(|status| status.report);
         self.note_seen(Seen { is_ours, version, report });
-        let Some(assignment) = unit.spec.assignment.filter(|_| is_ours) else { return };
+        let Some(assignment) = unit.spec.assignment else { return };
         match serde_json::from_value(assignment) {
             Ok(assignment) => self.assignment = Some(assignment),
             Err(error) => tracing::warn!(%error, "the assignment cannot be read; what runs goes on"),
@@ -258,14 +259,15 @@ mod tests {
     }
 
     #[test]
-    fn orders_of_an_earlier_pod_are_not_this_ones() {
+    fn orders_of_an_earlier_pod_are_followed_and_its_report_is_left_alone() {
         let mut orders = orders();
         orders.note_secret(secret(&["a"]));
         orders.note_unit(unit(1, "a", Run::Start, "earlier"));
-        assert_eq!(told(&mut orders), None);
+        assert_eq!(told(&mut orders).map(|(epoch, _)| epoch), Some(1));
         assert!(!orders.seen.borrow().is_ours);
         orders.note_unit(unit(1, "a", Run::Start, "uid"));
-        assert_eq!(told(&mut orders).map(|(epoch, _)| epoch), Some(1));
+        assert_eq!(told(&mut orders), None, "it is no news");
+        assert!(orders.seen.borrow().is_ours);
         assert_eq!(orders.seen.borrow().report, Some(json!({"epoch": 1})));
     }
 

@@ -300,6 +300,8 @@ async fn what_is_reported_while_the_api_server_is_away_is_not_lost() {
 async fn nothing_is_written_to_the_unit_of_another_pod() {
     let agent = Agent::settled().await;
     agent.api.edit_unit(|unit| unit["spec"]["podUID"] = json!("another"));
+    // A report that is written before the watch says so is refused by the API server.
+    sleep(SOON).await;
     agent.reports.send_modify(|report| report.ready = true);
     sleep(HOUR).await;
     assert_eq!(agent.api.writes().len(), 1);
@@ -309,6 +311,25 @@ async fn nothing_is_written_to_the_unit_of_another_pod() {
     agent.reports.send_modify(|report| report.ready = false);
     sleep(HOUR).await;
     assert_eq!(agent.api.writes().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_is_made_again_goes_on_and_reports_once_its_unit_is_about_it() {
+    let api = Fake::default();
+    api.put(Kind::Secret, Some(secret(&["a"])));
+    let mut earlier = unit(7, "a");
+    earlier["spec"]["podUID"] = json!("earlier");
+    earlier["status"]["report"] = json!({"instance": "earlier"});
+    api.put(Kind::Unit, Some(earlier));
+    let mut agent = Agent::start(api);
+    assert_eq!(agent.told(SOON).await, Some(7), "with no operator there");
+    agent.reports.send_modify(|report| report.epoch = 7);
+    sleep(HOUR).await;
+    assert!(agent.api.writes().is_empty());
+    agent.api.edit_unit(|unit| unit["spec"]["podUID"] = json!("uid"));
+    sleep(2 * SECOND).await;
+    agent.is_written();
+    assert_eq!(agent.told(MINUTE).await, None);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,0 +1,117 @@
+//! A cold start of the operator on a hundred coordinators with ten workers each, for which nothing was made yet.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use futures::StreamExt as _;
+use kube::runtime::{WatchStreamExt as _, watcher};
+use kube::{Api, ResourceExt as _};
+use muster_api::{Coordinator, Unit};
+use muster_testkit::kubernetes::Level;
+use muster_tests::kubernetes::{Site, s3_secret};
+
+use super::deployment::{coordinator, worker};
+use super::mebibytes;
+use crate::Figure;
+
+const NAMESPACE: &str = "fleet";
+const COORDINATORS: usize = 100;
+const WORKERS: usize = 10;
+const BAR: Duration = Duration::from_secs(60);
+const MEMORY_BAR: f64 = 80.0;
+/// When the measurement is given up.
+const LONGEST: Duration = Duration::from_secs(300);
+
+pub(super) async fn figures() -> anyhow::Result<Vec<Figure>> {
+    let site = Site::start(Level::Controllers).await;
+    let _doubles = site.doubles();
+    site.namespace(NAMESPACE).await;
+    for number in 0..COORDINATORS {
+        let (name, secret) = (format!("c{number}"), format!("s3-c{number}"));
+        let mut all = vec![s3_secret(&secret, &format!("bucket-{number}")), coordinator(&name, &secret)];
+        all.extend(
+            (0..WORKERS).map(|worker_number| worker(&format!("{name}-w{worker_number}"), &name, 1, "all")),
+        );
+        site.apply(NAMESPACE, &all).await;
+    }
+    let config = watcher::Config::default;
+    let coordinators: Api<Coordinator> = Api::namespaced(site.cluster.client().await, NAMESPACE);
+    let units: Api<Unit> = Api::namespaced(site.cluster.client().await, NAMESPACE);
+    let mut coordinators = watcher(coordinators, config()).default_backoff().applied_objects().boxed();
+    let mut units = watcher(units, config()).default_backoff().applied_objects().boxed();
+
+    let started = Instant::now();
+    let mut operator = site.operator("operator-0");
+    let mut told = BTreeSet::new();
+    let mut said: BTreeMap<String, bool> = BTreeMap::new();
+    let (mut decided, mut active) = (None, None);
+    let all = async {
+        while active.is_none() {
+            tokio::select! {
+                unit = units.next() => {
+                    let unit = unit.context("the watch ended")?;
+                    if let (Ok(unit), true) = (unit, decided.is_none())
+                        && unit.spec.application.contains("-w")
+                        && unit.spec.assignment.is_some()
+                    {
+                        told.insert(unit.name_any());
+                    }
+                }
+                coordinator = coordinators.next() => {
+                    let coordinator = coordinator.context("the watch ended")?;
+                    if let Ok(coordinator) = coordinator
+                        && let Some(status) = &coordinator.status
+                        && status.observed_generation == coordinator.metadata.generation
+                    {
+                        said.insert(coordinator.name_any(), status.status == "active");
+                    }
+                }
+            }
+            if decided.is_none() && told.len() == COORDINATORS * WORKERS && said.len() == COORDINATORS {
+                decided = Some(started.elapsed());
+            }
+            if decided.is_some() && said.values().filter(|active| **active).count() == COORDINATORS {
+                active = Some(started.elapsed());
+            }
+        }
+        anyhow::Ok(())
+    };
+    let outcome = tokio::time::timeout(LONGEST, all).await;
+    if let Ok(failed) = outcome {
+        failed?;
+    }
+    let memory = operator.resident();
+    let peak = peak(operator.process().pid().as_raw())?;
+    let Some(decided) = decided else {
+        bail!("{} of {} units were told anything in {LONGEST:?}", told.len(), COORDINATORS * WORKERS)
+    };
+    let active = active.map_or(format!("not within {LONGEST:?}"), |time| format!("{time:.1?}"));
+    anstream::println!(
+        "  {COORDINATORS} × {WORKERS}: every unit told after {decided:.1?}, all active: {active}; resident then {:.1} MiB",
+        mebibytes(memory)
+    );
+    Ok(vec![
+        Figure {
+            what: format!("{COORDINATORS} coordinators × {WORKERS} workers, cold start: all decided"),
+            measured: format!("{:.1} s", decided.as_secs_f64()),
+            bar: format!("{} s", BAR.as_secs()),
+            holds: decided <= BAR,
+        },
+        Figure {
+            what: "  operator, most resident memory until all is active".to_owned(),
+            measured: format!("{:.1} MiB", mebibytes(peak)),
+            bar: format!("{MEMORY_BAR} MiB"),
+            holds: mebibytes(peak) <= MEMORY_BAR,
+        },
+    ])
+}
+
+/// The most memory that a process ever had, in bytes.
+fn peak(pid: i32) -> anyhow::Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("an unknown kernel")?;
+    let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse()?;
+    Ok(kilobytes * 1024)
+}

@@ -1,0 +1,115 @@
+//! The operator and an agent at a real API server, as processes of their own. Kubelets and the other units' agents are played.
+
+mod agent;
+mod audit;
+mod bare;
+mod deployment;
+mod fleet;
+mod leader;
+mod scale;
+mod toggle;
+mod watched;
+mod writes;
+
+use std::fs;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use muster_testkit::kubernetes::{Cluster, Level};
+use muster_testkit::servers::workspace;
+use muster_tests::kubernetes::Site;
+
+use crate::Figure;
+use audit::{Audit, list, total};
+
+/// The most that the image's program may weigh.
+const IMAGE_BAR: u64 = 40_000_000;
+/// How long nothing is changed.
+const WINDOW: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_secs(30);
+
+/// Measures everything in a thread of its own: it moves into a cluster's network, where no other part is to be.
+pub(crate) fn figures() -> anyhow::Result<Vec<Figure>> {
+    let thread = thread::Builder::new().name("kubernetes".to_owned()).spawn(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let mut figures = small().await?;
+            figures.extend(fleet::figures().await?);
+            figures.push(image()?);
+            anyhow::Ok(figures)
+        })
+    });
+    thread?.join().map_err(|_| anyhow!("it panicked; what it said stands above"))?
+}
+
+async fn small() -> anyhow::Result<Vec<Figure>> {
+    let cluster = Cluster::start_audited(Level::Api);
+    cluster.enter();
+    let site = Site::install(cluster, Level::Controllers).await;
+    let audit = Audit::new(site.cluster.audit_log());
+    let doubles = site.doubles();
+    let mut operator = site.operator("operator-0");
+    operator.wait_leads(SOON).await;
+
+    let mut figures = writes::figures(&site, &audit, &mut operator).await?;
+    figures.extend(scale::figures(&site, &audit).await?);
+    let (toggles, _agent) = toggle::figures(&site, &doubles, &audit).await?;
+    figures.extend(toggles);
+    figures.push(quiet(&audit).await?);
+    let (leaders, _operator) = leader::figures(&site, operator).await?;
+    figures.extend(leaders);
+    Ok(figures)
+}
+
+/// Every deployment that was made so far is left alone.
+async fn quiet(audit: &Audit) -> anyhow::Result<Figure> {
+    audit.over().await?;
+    let before = audit.now()?;
+    // This is the measurement itself: the length of the window is what is asked for.
+    tokio::time::sleep(WINDOW).await;
+    let writes = audit.since(before, None)?;
+    let count = total(&writes);
+    if count > 0 {
+        list("nothing was changed", &writes);
+    }
+    Ok(Figure {
+        what: format!("nothing changed for {} s: API writes besides the lease's", WINDOW.as_secs()),
+        measured: count.to_string(),
+        bar: "0".to_owned(),
+        holds: count == 0,
+    })
+}
+
+/// The image holds nothing but this program.
+fn image() -> anyhow::Result<Figure> {
+    let program = workspace().join("target/x86_64-unknown-linux-musl/image/muster-bundle");
+    let what = "static image, uncompressed: its program".to_owned();
+    let bar = megabytes(IMAGE_BAR);
+    if !program.is_file() {
+        let measured = "not built".to_owned();
+        anstream::println!(
+            "  no image was built; `cargo xtask images` builds it, prints its size and holds the bar"
+        );
+        return Ok(Figure { what, measured, bar, holds: true });
+    }
+    let size = fs::metadata(&program).context("no program")?.len();
+    Ok(Figure { what, measured: megabytes(size), bar, holds: size <= IMAGE_BAR })
+}
+
+fn megabytes(bytes: u64) -> String {
+    format!("{:.1} MB", bytes as f64 / 1e6)
+}
+
+fn mebibytes(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}
+
+/// The time that so many per cent of them do not exceed; sorts them.
+///
+/// # Panics
+/// There are none.
+fn percentile(times: &mut [Duration], per_cent: usize) -> Duration {
+    times.sort_unstable();
+    times[(times.len() * per_cent).div_ceil(100) - 1]
+}
