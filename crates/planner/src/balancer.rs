@@ -18,8 +18,8 @@ pub(crate) struct Balancer {
     pub(crate) cluster: ClusterData,
 }
 
-/// Lays out the load balancer: every role that a route names gets the ready units that run it, but for `leaving` unless there
-/// is no other.
+/// Lays out the load balancer: every role that a route names gets the ready units that run it; where there is none, those that are
+/// `leaving`, and else those that cannot be seen.
 pub(crate) fn balancer(
     observed: &Observed,
     line: &Line,
@@ -52,6 +52,8 @@ pub(crate) fn balancer(
     // Where a role has no such unit, one that is told something new and still answers is better than none: it may refuse
     // the new config, and serves until it stops.
     add(&|m| m.unit.is_told_to_run() && m.unit.answers());
+    // One that nobody sees may serve all the same: a node whose kubelet is silent still runs its pods.
+    add(&|m| m.unit.is_told_to_run() && m.unit.answered());
     let tls = match &observed.tls {
         Tls::On(material) => Some(material.clone()),
         Tls::Off | Tls::Invalid(_) => None,
@@ -76,7 +78,7 @@ pub(crate) fn balancer(
 /// The roles that units answer in and that other units can rely on. What `all` runs serves its own process only.
 fn provided(members: &[Member<'_>], line: &Line) -> RoleSet {
     let mut provided = RoleSet::new();
-    for member in members.iter().filter(|m| m.unit.answers()) {
+    for member in members.iter().filter(|m| m.unit.answered()) {
         let roles = member.unit.current_roles();
         if !roles.contains(Role::All) {
             provided.extend(line.table.expand(&roles).iter());

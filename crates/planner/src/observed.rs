@@ -128,7 +128,13 @@ impl ObservedUnit {
     /// Whether the unit's process runs and says that it is ready, with whatever it runs.
     #[must_use]
     pub fn answers(&self) -> bool {
-        self.connected && self.report.as_ref().is_some_and(|r| r.ready && r.service == Service::Running)
+        self.connected && self.answered()
+    }
+
+    /// Whether the unit's process ran and said that it was ready when its agent was last heard.
+    #[must_use]
+    pub fn answered(&self) -> bool {
+        !self.absent && self.report.as_ref().is_some_and(|r| r.ready && r.service == Service::Running)
     }
 
     /// The complaint of the unit's own binary about the config that it was told to run.

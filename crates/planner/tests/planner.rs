@@ -327,6 +327,23 @@ fn queries_go_where_they_are_answered() {
 }
 
 #[test]
+fn requests_go_to_units_that_nobody_sees_where_there_are_no_others() {
+    let mut cluster = monolith(2);
+    cluster.settle();
+    let routed = |cluster: &Cluster, address: &str| {
+        let documents = &cluster.last.as_ref().unwrap().balancer_cluster.as_ref().unwrap().documents;
+        documents.values().next().unwrap().contains(&format!("{address}:8080"))
+    };
+    let addresses = ["w/0", "w/1"].map(|name| cluster.unit(&unit(name)).address.clone().unwrap());
+    cluster.unit(&unit("w/1")).connected = false;
+    cluster.plan();
+    assert!(routed(&cluster, &addresses[0]) && !routed(&cluster, &addresses[1]));
+    cluster.unit(&unit("w/0")).connected = false;
+    cluster.plan();
+    assert!(addresses.iter().all(|address| routed(&cluster, address)), "the last ones stay");
+}
+
+#[test]
 fn seeds_change_without_restarting_anything() {
     let mut cluster = monolith(1);
     cluster.worker("w").spec.units = 2;
