@@ -139,7 +139,9 @@ fn in_one_namespace_it_has_rights_there_only() {
             ["RoleBinding", "muster-system", "muster-operator"],
             ["RoleBinding", "team-a", "muster-operator-muster-system"],
             ["ServiceAccount", "muster-system", "muster-operator"],
+            ["ValidatingAdmissionPolicy", "", "muster-deletion-team-a"],
             ["ValidatingAdmissionPolicy", "", "muster-unit-reports-team-a"],
+            ["ValidatingAdmissionPolicyBinding", "", "muster-deletion-team-a"],
             ["ValidatingAdmissionPolicyBinding", "", "muster-unit-reports-team-a"],
         ]
     );
@@ -152,14 +154,17 @@ fn in_one_namespace_it_has_rights_there_only() {
         of("RoleBinding")["roleRef"],
         json!({ "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "muster-operator-muster-system" })
     );
-    assert_eq!(
-        the(&objects, "ValidatingAdmissionPolicyBinding")["spec"],
-        json!({
-            "policyName": "muster-unit-reports-team-a",
-            "validationActions": ["Deny"],
-            "matchResources": { "namespaceSelector": { "matchLabels": { "kubernetes.io/metadata.name": "team-a" } } },
-        })
-    );
+    for name in ["muster-deletion-team-a", "muster-unit-reports-team-a"] {
+        let binding = ("ValidatingAdmissionPolicyBinding".to_owned(), String::new(), name.to_owned());
+        assert_eq!(
+            objects[&binding]["spec"],
+            json!({
+                "policyName": name,
+                "validationActions": ["Deny"],
+                "matchResources": { "namespaceSelector": { "matchLabels": { "kubernetes.io/metadata.name": "team-a" } } },
+            })
+        );
+    }
     assert_eq!(
         the(&objects, "Deployment")["spec"]["template"]["spec"]["containers"][0]["command"],
         json!(["/coordinator", "operate", "--namespace", "team-a"])

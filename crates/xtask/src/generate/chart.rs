@@ -26,27 +26,32 @@ home: {}
 
 /// What the operator may do with what it looks after.
 pub(super) fn rules() -> anyhow::Result<String> {
-    part("ClusterRole", "rules")
+    part("ClusterRole", "muster-operator", "rules")
 }
 
 /// What the operator may do with its Lease.
 pub(super) fn lease_rules() -> anyhow::Result<String> {
-    part("Role", "rules")
+    part("Role", "muster-operator", "rules")
 }
 
 /// Who writes the reports of units.
 pub(super) fn unit_reports() -> anyhow::Result<String> {
-    part("ValidatingAdmissionPolicy", "spec")
+    part("ValidatingAdmissionPolicy", "muster-unit-reports", "spec")
 }
 
-/// One field of the operator's only object of a kind, as a document.
-fn part(kind: &str, field: &'static str) -> anyhow::Result<String> {
+/// How coordinators and workers are deleted.
+pub(super) fn deletion() -> anyhow::Result<String> {
+    part("ValidatingAdmissionPolicy", "muster-deletion", "spec")
+}
+
+/// One field of one of the operator's objects, as a document.
+fn part(kind: &str, name: &str, field: &'static str) -> anyhow::Result<String> {
     let objects: Vec<Value> = muster_model::yaml::documents(&operator()?)?;
     let value = objects
         .into_iter()
-        .find(|object| object["kind"] == kind)
+        .find(|object| object["kind"] == kind && object["metadata"]["name"] == name)
         .and_then(|mut object| object.get_mut(field).map(Value::take))
-        .with_context(|| format!("the operator has no {kind} with {field}"))?;
+        .with_context(|| format!("the operator has no {kind} {name} with {field}"))?;
     let document = Map::from_iter([(field.to_owned(), value)]);
     Ok(format!("{YAML_NOTE}{}", muster_model::yaml::to_string(&document)?))
 }

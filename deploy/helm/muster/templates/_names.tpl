@@ -8,9 +8,10 @@
 {{ include "muster.operator" . }}{{ if .Values.watchNamespace }}-{{ .Release.Namespace }}{{ end }}
 {{- end }}
 
-{{/* The rule about reports. It belongs to the cluster: releases of one name that look after different namespaces have one each. */}}
-{{- define "muster.reports" -}}
-{{ .Release.Name }}-unit-reports{{ with .Values.watchNamespace }}-{{ . }}{{ end }}
+{{/* A rule about what is written. It belongs to the cluster: releases of one name that look after different namespaces have one each. */}}
+{{- define "muster.policy" -}}
+{{- $root := index . 0 -}}
+{{ $root.Release.Name }}-{{ index . 1 }}{{ with $root.Values.watchNamespace }}-{{ . }}{{ end }}
 {{- end }}
 
 {{- define "muster.image" -}}
