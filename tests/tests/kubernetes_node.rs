@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
@@ -292,6 +293,9 @@ async fn wait_roles(site: &Site, worker: &str, units: usize, role: &str) {
 
 /// Runs a test on a cluster with nodes and disks. All of its threads are in the cluster's network.
 fn in_cluster(nodes: u8, test: impl AsyncFnOnce(Site)) {
+    // Two cores carry one cluster with nodes at a time.
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     // The main thread enters the network before the runtime starts its threads.
     let cluster = muster_testkit::kubernetes::Cluster::start(Level::Nodes(nodes));
     cluster.enter();

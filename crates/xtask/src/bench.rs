@@ -7,10 +7,6 @@ use muster_testkit::servers::workspace;
 use crate::run::succeed;
 use crate::servers;
 
-/// Everything that the benchmark starts besides real servers, in release mode as users run it.
-const PACKAGES: &[&str] =
-    &["muster-cli", "muster-worker", "muster-coordinator", "muster-testkit", "muster-tests"];
-
 /// Builds what is missing, then measures the named parts, or all.
 ///
 /// # Errors
@@ -19,8 +15,8 @@ pub(crate) fn run(parts: &[String]) -> anyhow::Result<()> {
     const HINT: &str = "install Rust with rustup (https://rustup.rs)";
     servers::provide(&[])?;
     let mut build = Command::new("cargo");
-    build.current_dir(workspace()).args(["build", "--release", "--locked", "--bins"]);
-    build.args(PACKAGES.iter().flat_map(|package| ["-p", package]));
+    // The whole workspace, so that everything is built with the features that it has in tests.
+    build.current_dir(workspace()).args(["build", "--release", "--locked", "--workspace", "--bins"]);
     succeed(&mut build, HINT)?;
     succeed(Command::new(workspace().join("target/release/bench")).args(parts), HINT)
 }

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use muster_testkit::servers::workspace;
 
 use crate::run::succeed;
-use crate::{servers, tidy};
+use crate::{images, servers, tidy};
 
 type Step = (&'static str, fn() -> anyhow::Result<()>);
 
@@ -19,6 +19,7 @@ const STEPS: &[Step] = &[
     ("tidy", tidy::run),
     ("servers", || servers::provide(&[])),
     ("binaries", || cargo(&["build", "--workspace", "--bins", "--locked"])),
+    ("images", images::run),
     ("tests", || cargo(&["test", "--workspace", "--locked"])),
 ];
 

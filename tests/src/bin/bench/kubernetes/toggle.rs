@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use kube::Api;
 use kube::api::{Patch, PatchParams};
-use muster_api::Worker;
+use muster_api::{Unit, Worker};
 use muster_model::AppName;
+use muster_testkit::wait_until;
 use muster_tests::kubernetes::Site;
 use muster_tests::kubernetes::doubles::Doubles;
 use serde_json::json;
@@ -13,7 +14,7 @@ use serde_json::json;
 use super::agent::Agent;
 use super::audit::{Audit, list, of_units, total};
 use super::bare::Bare;
-use super::deployment::{base, settled, worker};
+use super::deployment::{SETTLED, base, settled, worker};
 use super::percentile;
 use crate::{Figure, milliseconds};
 
@@ -67,7 +68,7 @@ pub(super) async fn figures(
         holds: own <= WRITES_BAR,
     });
     switch(site, &PLAIN.roles, ROUTED.roles[0]).await?;
-    settled(site, NAMESPACE, WORKER, 1).await?;
+    runs(site, ROUTED.roles[0]).await?;
     let routed = measure(site, &agent, &mut bare, &ROUTED).await?;
     figures.extend(routed.figures(
         "the same with a role that leaves the load balancer first",
@@ -122,9 +123,22 @@ async fn measure(site: &Site, agent: &Agent, bare: &mut Bare, toggle: &Toggle) -
         switch(site, &[now], next).await?;
         process.ended().await?;
         times.toggles.push(started.elapsed());
-        settled(site, NAMESPACE, WORKER, 1).await?;
+        runs(site, next).await?;
     }
     Ok(times)
+}
+
+/// Waits until the unit runs a role, and its worker says that all is as it should be. Until the unit is stopped, its worker may well say
+/// so of the former role.
+async fn runs(site: &Site, role: &str) -> anyhow::Result<()> {
+    let units: Api<Unit> = site.api(NAMESPACE);
+    let role = json!([role]);
+    wait_until(&format!("a unit with {role}"), SETTLED, async || {
+        let report = units.get(&format!("{WORKER}-0")).await.ok()?.status?.report?;
+        (report["ready"] == true && report["applied"]["roles"] == role).then_some(())
+    })
+    .await?;
+    settled(site, NAMESPACE, WORKER, 1).await
 }
 
 /// Switches roles off and one on, as `kubectl patch` does.
