@@ -2,15 +2,46 @@
 
 #![expect(clippy::unwrap_used, reason = "these functions serve tests only, which may panic")]
 
+use std::fs;
+use std::process::Command;
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Secret};
+use kube::ResourceExt as _;
+use kube::api::ListParams;
 use muster_testkit::kubernetes::Level;
-use muster_testkit::wait_until;
-use muster_tests::kubernetes::{Site, objects};
-use serde_json::json;
+use muster_testkit::{binaries, wait_until};
+use muster_tests::kubernetes::{S3_ADDRESS, Site, objects};
+use serde_json::{Value, json};
 
 /// How long a step may take on a machine that builds and tests at the same time.
 const SETTLED: Duration = Duration::from_secs(30);
+
+fn coordinator(name: &str) -> Value {
+    json!({"apiVersion": "muster.dev/v1alpha1", "kind": "Coordinator", "metadata": {"name": name},
+           "spec": {"product": "mimir", "s3": {"secret": "s3"}}})
+}
+
+fn worker(name: &str, spec: &Value) -> Value {
+    let mut spec = spec.clone();
+    spec["coordinator"] = "mimir".into();
+    json!({"apiVersion": "muster.dev/v1alpha1", "kind": "Worker", "metadata": {"name": name}, "spec": spec})
+}
+
+/// Waits until a StatefulSet has so many pods.
+async fn wait_pods(site: &Site, namespace: &str, name: &str, pods: u32) {
+    wait_until(&format!("{pods} pods of {name}"), SETTLED, async || {
+        let set = objects::api(&site.client, namespace, "StatefulSet").get(name).await.ok()?;
+        (set.data["status"]["replicas"].as_u64().unwrap_or(0) == u64::from(pods)).then_some(())
+    })
+    .await
+    .unwrap();
+}
+
+async fn claims(site: &Site, namespace: &str) -> Vec<String> {
+    let api = site.api::<PersistentVolumeClaim>(namespace);
+    api.list(&ListParams::default()).await.unwrap().iter().map(|claim| claim.name_any()).collect()
+}
 
 #[tokio::test]
 async fn a_deployment_comes_changes_and_goes() {
@@ -19,39 +50,147 @@ async fn a_deployment_comes_changes_and_goes() {
     let operator = site.operator("operator-0");
     operator.wait_leads(SETTLED).await;
     site.namespace("shop").await;
-    site.apply(
-        "shop",
-        &[
-            json!({"apiVersion": "muster.dev/v1alpha1", "kind": "Coordinator", "metadata": {"name": "mimir"},
-                   "spec": {"product": "mimir", "s3": {"secret": "s3"}}}),
-            json!({"apiVersion": "muster.dev/v1alpha1", "kind": "Worker", "metadata": {"name": "mimir-worker"},
-                   "spec": {"coordinator": "mimir"}}),
-        ],
-    )
-    .await;
+    site.apply("shop", &[coordinator("mimir"), worker("mimir-worker", &json!({}))]).await;
     site.wait_active("shop", "mimir", SETTLED).await;
-    let table = site.cluster.kubectl(&["get", "coordinators,workers,units", "-n", "shop"]).unwrap();
-    println!("{table}");
+    site.wait_worker("shop", "mimir-worker", "active", "", SETTLED).await;
+    let kubectl = |arguments: &[&str]| site.cluster.kubectl(&[&["-n", "shop"], arguments].concat()).unwrap();
+    let columns = kubectl(&["get", "coordinators,workers,units"]);
+    for column in ["PRODUCT", "STATUS", "MESSAGE", "REVISION", "COORDINATOR", "ROLES", "READY"] {
+        assert!(columns.contains(column), "{column} is missing in {columns}");
+    }
+    assert!(kubectl(&["get", "wk", "--field-selector", "spec.coordinator=mimir"]).contains("mimir-worker"));
 
-    site.cluster.kubectl(&["scale", "-n", "shop", "worker/mimir-worker", "--replicas=3"]).unwrap();
-    wait_until("three units", SETTLED, async || {
-        let sets = objects::api(&site.client, "shop", "StatefulSet");
-        let set = sets.get("mimir-worker").await.ok()?;
-        (set.data["status"]["replicas"] == 3).then_some(())
-    })
-    .await
-    .unwrap();
+    kubectl(&["scale", "worker/mimir-worker", "--replicas=3"]);
+    wait_pods(&site, "shop", "mimir-worker", 3).await;
     site.wait_active("shop", "mimir", SETTLED).await;
 
-    site.cluster
-        .kubectl(&["delete", "-n", "shop", "coordinator/mimir", "worker/mimir-worker", "--timeout=30s"])
-        .unwrap();
+    // Foreground deletion would take the units away before they have flushed.
+    let refused =
+        site.cluster.kubectl(&["-n", "shop", "delete", "worker/mimir-worker", "--cascade=foreground"]);
+    assert!(refused.unwrap_err().contains("delete with --cascade=background"));
+    kubectl(&["delete", "coordinator/mimir", "worker/mimir-worker", "--timeout=30s"]);
     wait_until("an empty namespace", SETTLED, async || {
         let left = objects::settled(&site.client, "shop").await.ok()?;
-        left.keys()
-            .all(|name| name == "Secret/s3" || name.starts_with("PersistentVolumeClaim/"))
-            .then_some(())
+        let kept = |name: &String| name == "Secret/s3" || name.starts_with("PersistentVolumeClaim/");
+        left.keys().all(kept).then_some(())
     })
     .await
     .unwrap();
+    assert_eq!(claims(&site, "shop").await.len(), 3, "claims are kept unless something else is asked for");
+}
+
+#[tokio::test]
+async fn claims_follow_what_the_worker_says_of_them() {
+    let site = Site::start(Level::Controllers).await;
+    let _doubles = site.doubles();
+    let _operator = site.operator("operator-0");
+    site.namespace("shop").await;
+    let keeps = |retain: &str| json!({"units": 2, "storage": {"size": "1Gi", "retain": retain}});
+    let workers = [("always", "Always"), ("scaled", "WhenScaled"), ("never", "Never")];
+    site.apply("shop", &[coordinator("mimir")]).await;
+    for (name, retain) in workers {
+        site.apply("shop", &[worker(name, &keeps(retain))]).await;
+    }
+    site.wait_active("shop", "mimir", SETTLED).await;
+    for (name, _) in workers {
+        wait_pods(&site, "shop", name, 2).await;
+        site.patch_worker("shop", name, json!({"units": 1})).await;
+    }
+    let left = async |expected: &[&str]| {
+        wait_until(&format!("claims {expected:?}"), SETTLED, async || {
+            (claims(&site, "shop").await == expected).then_some(())
+        })
+        .await
+        .unwrap();
+    };
+    left(&["data-always-0", "data-always-1", "data-never-0", "data-scaled-0", "data-scaled-1"]).await;
+    // The last two that serve stay until the deployment goes as a whole.
+    site.cluster
+        .kubectl(&["-n", "shop", "delete", "coordinators,workers", "--all", "--timeout=30s"])
+        .unwrap();
+    left(&["data-always-0", "data-always-1"]).await;
+}
+
+#[tokio::test]
+async fn the_verbs_of_one_machine_work_on_a_cluster() {
+    let site = Site::start(Level::Controllers).await;
+    let _doubles = site.doubles();
+    let _operator = site.operator("operator-0");
+    site.cluster.kubectl(&["create", "namespace", "shop"]).unwrap();
+    let key = site.directory.path().join("secret-key");
+    fs::write(&key, site.secret_key()).unwrap();
+    let program = |name: &str, arguments: &[&str]| {
+        let mut command = Command::new(binaries::path(name));
+        command.arg("--kubeconfig").arg(site.cluster.kubeconfig()).args(["--namespace", "shop"]);
+        let output = command.args(arguments).output().unwrap();
+        let said =
+            [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
+        if output.status.success() { Ok(said) } else { Err(said) }
+    };
+    let muster =
+        |arguments: &[&str]| program("muster", arguments).unwrap_or_else(|e| panic!("{arguments:?}: {e}"));
+
+    muster(&["deploy", "mimir-coordinator-k8s", "mimir"]);
+    muster(&["deploy", "mimir-worker-k8s", "mimir-worker"]);
+    site.wait_status("shop", "mimir", "blocked", "", SETTLED).await;
+    muster(&["integrate", "mimir", "mimir-worker"]);
+    site.wait_status("shop", "mimir", "blocked", "muster integrate mimir", SETTLED).await;
+    let endpoint = format!("endpoint=http://{S3_ADDRESS}");
+    let config = ["bucket=verbs", &format!("access-key={}", site.access_key()), "create-bucket=true"];
+    let config: Vec<&str> = config.iter().flat_map(|pair| ["--config", *pair]).collect();
+    let store =
+        ["deploy", "s3-integrator", "s3", "--config", &endpoint, "--secret-key-file", key.to_str().unwrap()];
+    muster(&[&store[..], &config].concat());
+    muster(&["integrate", "mimir", "s3"]);
+    muster(&["wait-for", "mimir", "--timeout", "30s"]);
+    let secret = site.api::<Secret>("shop").get("s3").await.unwrap();
+    assert_eq!(secret.type_.as_deref(), Some("muster.dev/s3"));
+
+    muster(&[
+        "deploy",
+        "mimir-worker-k8s",
+        "mimir-read",
+        "--units",
+        "2",
+        "--config",
+        "role-read=true",
+        "--config",
+        "role-all=false",
+    ]);
+    muster(&["integrate", "mimir", "mimir-read"]);
+    muster(&["wait-for", "mimir-read", "--timeout", "30s"]);
+    muster(&["scale", "mimir-read", "3"]);
+    wait_pods(&site, "shop", "mimir-read", 3).await;
+    muster(&["config", "mimir", "retention-period=30d"]);
+    assert!(muster(&["config", "mimir", "retention-period"]).contains("30d"));
+    let refused = program("muster", &["config", "mimir", "retention-period=banana"]).unwrap_err();
+    assert!(refused.contains("retention-period"), "{refused}");
+    let status = program("kubectl-muster", &["status"]).unwrap();
+    assert!(
+        ["kubernetes", "mimir-read/2", "s3-integrator"].iter().all(|word| status.contains(word)),
+        "{status}"
+    );
+    assert!(!status.contains(site.secret_key()) && !muster(&["export"]).contains(site.secret_key()));
+    muster(&["remove-relation", "mimir", "mimir-read"]);
+    muster(&["remove-application", "--yes", "mimir-read"]);
+    wait_until("an end of mimir-read", SETTLED, async || {
+        (!muster(&["status"]).contains("mimir-read")).then_some(())
+    })
+    .await
+    .unwrap();
+    muster(&["wait-for", "mimir", "--timeout", "30s"]);
+}
+
+#[tokio::test]
+async fn an_operator_of_one_namespace_leaves_others_alone() {
+    let site = Site::start(Level::Controllers).await;
+    let _doubles = site.doubles();
+    for namespace in ["ours", "theirs"] {
+        site.namespace(namespace).await;
+        site.apply(namespace, &[coordinator("mimir"), worker("mimir-worker", &json!({}))]).await;
+    }
+    let _operator = site.operator_in("operator-0", "ours");
+    site.wait_active("ours", "mimir", SETTLED).await;
+    let other = site.coordinator("theirs", "mimir").await.unwrap();
+    assert!(other.status.is_none() && other.metadata.finalizers.is_none(), "{other:?}");
 }

@@ -105,6 +105,7 @@ fn from_the_installation_to_the_end() {
             "deploy/muster-operator",
             "--timeout=120s",
         ]);
+        kubectl(&["label", "namespace", NAMESPACE, "pod-security.kubernetes.io/enforce=restricted"]);
         kubectl(&["apply", "-f", &example("object-store.yaml"), "-f", &example("mimir-monolithic.yaml")]);
         kubectl(&["wait", "--for=condition=Available", "coordinator/mimir", "--timeout=180s"]);
         wait_units(&site, "mimir-worker", 1).await;

@@ -102,6 +102,18 @@ impl Site {
         wait_until("the S3 server", SOON, healthy).await.unwrap();
     }
 
+    /// The access key that the S3 server takes.
+    #[must_use]
+    pub fn access_key(&self) -> &'static str {
+        KEYS[0]
+    }
+
+    /// The secret key that the S3 server takes.
+    #[must_use]
+    pub fn secret_key(&self) -> &'static str {
+        KEYS[1]
+    }
+
     /// Ends the S3 server at once.
     pub fn stop_store(&mut self) {
         self.store = None;
