@@ -1,7 +1,5 @@
 //! The cluster of the tests leaves nothing behind, also when whoever started it is killed.
 
-#![expect(clippy::unwrap_used, reason = "these functions serve tests only, which may panic")]
-
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
