@@ -40,6 +40,31 @@ pub struct Report {
     pub restarts: u32,
 }
 
+impl Report {
+    /// What an agent says before it has been told anything.
+    #[must_use]
+    pub fn new(
+        instance: impl Into<String>,
+        address: impl Into<String>,
+        agent_version: impl Into<String>,
+    ) -> Self {
+        Self {
+            instance: instance.into(),
+            address: address.into(),
+            agent_version: agent_version.into(),
+            epoch: 0,
+            applied: None,
+            service: Service::Inactive,
+            ready: false,
+            check: None,
+            drain: None,
+            last_exit: None,
+            last_error: None,
+            restarts: 0,
+        }
+    }
+}
+
 /// What a process was started with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Applied {

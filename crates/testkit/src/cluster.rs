@@ -212,20 +212,8 @@ impl Cluster {
         let remembered = self.agents.get(name).cloned();
         let unit = self.unit(name);
         let said = unit.report.clone().or_else(|| remembered.as_ref().map(|(_, report)| report.clone()));
-        let mut report = said.unwrap_or_else(|| Report {
-            instance: name.to_string(),
-            address: unit.address.clone().expect("the test names what is there"),
-            agent_version: "0".to_owned(),
-            epoch: 0,
-            applied: None,
-            service: Service::Inactive,
-            ready: false,
-            check: None,
-            drain: None,
-            last_exit: None,
-            last_error: None,
-            restarts: 0,
-        });
+        let address = || unit.address.clone().expect("the test names what is there");
+        let mut report = said.unwrap_or_else(|| Report::new(name.to_string(), address(), "0"));
         // The highest epoch counts.
         let obeyed = remembered.map(|(assignment, _)| assignment);
         let obeyed = obeyed.into_iter().chain(unit.assigned.clone()).rev().max_by_key(|a| a.epoch);

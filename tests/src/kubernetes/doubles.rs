@@ -202,7 +202,9 @@ fn report(client: &Client, state: &Arc<Mutex<State>>, key: &Key) {
     let (client, state, key) = (client.clone(), Arc::clone(state), key.clone());
     tokio::spawn(async move {
         let api: Api<Unit> = Api::namespaced(client.clone(), &key.0);
-        let patch = Patch::Merge(json!({ "status": {"report": next} }));
+        // As agents do: what is not said any more is not kept.
+        let patch = json!([{"op": "add", "path": "/status", "value": {"report": next}}]);
+        let patch = Patch::Json::<()>(serde_json::from_value(patch).unwrap());
         match api.patch_status(&key.1, &PatchParams::default(), &patch).await {
             Ok(_) => locked(&state).reports += 1,
             Err(error) if is_final(&error) => {}
@@ -229,20 +231,7 @@ fn next_report(state: &mut State, key: &Key) -> Option<Report> {
 
 /// The report of a unit that has done what it was told, if it was told something new.
 fn does(unit: &Unit, uid: &str, address: &str, before: Option<&Report>, refuses: bool) -> Report {
-    let mut report = before.cloned().unwrap_or_else(|| Report {
-        instance: uid.to_owned(),
-        address: address.to_owned(),
-        agent_version: "0".to_owned(),
-        epoch: 0,
-        applied: None,
-        service: Service::Inactive,
-        ready: false,
-        check: None,
-        drain: None,
-        last_exit: None,
-        last_error: None,
-        restarts: 0,
-    });
+    let mut report = before.cloned().unwrap_or_else(|| Report::new(uid, address, "0"));
     let assignment = unit.spec.assignment.clone();
     let assignment: Option<Assignment> = assignment.and_then(|value| serde_json::from_value(value).ok());
     // An agent acts on the highest epoch only.

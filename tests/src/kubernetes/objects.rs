@@ -39,23 +39,28 @@ pub fn api(client: &Client, namespace: &str, kind: &str) -> Api<DynamicObject> {
 }
 
 /// Everything in a namespace, by kind and name: specs and statuses, labels, finalizers and owners' names. Left out is what the
-/// API server counts or times, addresses, epochs, and the hashes that follow from a coordinator's uid.
+/// API server counts or times, addresses, epochs, and the hashes that follow from a coordinator's uid: of revisions it is said whether
+/// they are the current one.
 pub async fn settled(client: &Client, namespace: &str) -> kube::Result<BTreeMap<String, Value>> {
     let mut all = BTreeMap::new();
+    let mut current = Vec::new();
     for (_, _, kind, _) in KINDS {
         for object in api(client, namespace, kind).list(&ListParams::default()).await? {
+            if kind == "Coordinator" {
+                current.extend(object.data["status"]["revision"].as_str().map(str::to_owned));
+            }
             let name = object.metadata.name.clone().unwrap_or_default();
             // Kubernetes' own, in every namespace.
             if kind == "ServiceAccount" && name == "default" {
                 continue;
             }
-            all.insert(format!("{kind}/{name}"), essence(kind, namespace, object));
+            all.insert(format!("{kind}/{name}"), essence(kind, namespace, &current, object));
         }
     }
     Ok(all)
 }
 
-fn essence(kind: &str, namespace: &str, object: DynamicObject) -> Value {
+fn essence(kind: &str, namespace: &str, current: &[String], object: DynamicObject) -> Value {
     let meta = &object.metadata;
     let owners: Vec<_> =
         meta.owner_references.iter().flatten().map(|o| format!("{}/{}", o.kind, o.name)).collect();
@@ -78,30 +83,26 @@ fn essence(kind: &str, namespace: &str, object: DynamicObject) -> Value {
             }
         }
     }
-    scrub(&mut essence, namespace);
+    scrub(&mut essence, namespace, current);
     essence
 }
 
 /// Fields whose values differ from one run to the next.
-const VARYING: [&str; 9] = [
-    "epoch",
-    "podUID",
-    "instance",
-    "address",
-    "clusterIP",
-    "clusterIPs",
-    "carryOver",
-    "observedGeneration",
-    "revision",
-];
+const VARYING: [&str; 8] =
+    ["epoch", "podUID", "instance", "address", "clusterIP", "clusterIPs", "carryOver", "observedGeneration"];
 
-fn scrub(value: &mut Value, namespace: &str) {
+/// Of a revision it stays whether it is the one that a coordinator moves its units to.
+fn scrub(value: &mut Value, namespace: &str, current: &[String]) {
     match value {
         Value::Object(map) => {
             map.retain(|key, _| !VARYING.contains(&key.as_str()));
-            map.values_mut().for_each(|value| scrub(value, namespace));
+            if let Some(Value::String(revision)) = map.get_mut("revision") {
+                let word = if current.contains(revision) { "current" } else { "other" };
+                *revision = word.to_owned();
+            }
+            map.values_mut().for_each(|value| scrub(value, namespace, current));
         }
-        Value::Array(list) => list.iter_mut().for_each(|value| scrub(value, namespace)),
+        Value::Array(list) => list.iter_mut().for_each(|value| scrub(value, namespace, current)),
         Value::String(text) if text.contains(namespace) => *text = text.replace(namespace, "NAMESPACE"),
         Value::String(_) | Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }

@@ -54,20 +54,7 @@ fn secret(texts: &[&str]) -> Value {
 }
 
 fn report() -> Report {
-    Report {
-        instance: "uid".into(),
-        address: "10.0.0.1".into(),
-        agent_version: "1".into(),
-        epoch: 0,
-        applied: None,
-        service: Service::Inactive,
-        ready: false,
-        check: None,
-        drain: None,
-        last_exit: None,
-        last_error: None,
-        restarts: 0,
-    }
+    Report::new("uid", "10.0.0.1", "1")
 }
 
 /// The agent's side of a channel to a fake.
