@@ -123,7 +123,10 @@ fn written() -> Vec<((&'static str, Value), Expected)> {
         (coordinator(json!({"networkPolicies": "yes"})), Refused("spec.networkPolicies")),
         (coordinator(json!({"labels": {"a": 1}})), Refused("spec.labels")),
         (coordinator(json!({"tolerations": {}})), Refused("spec.tolerations")),
-        (coordinator(json!({"resources": {"limits": {"cpu": "a lot"}}})), Either("spec.resources.limits", "quantities must match")),
+        (
+            coordinator(json!({"resources": {"limits": {"cpu": "a lot"}}})),
+            Either("spec.resources.limits", "quantities must match"),
+        ),
         (("Coordinator", json!(null)), Refused("spec")),
         (("Coordinator", json!([])), Refused("spec")),
         (("Coordinator", json!("mimir")), Refused("spec")),
@@ -146,7 +149,10 @@ fn written() -> Vec<((&'static str, Value), Expected)> {
             worker(json!({"storage": {"retain": "Sometimes"}})),
             Refused("supported values: \"Always\", \"WhenScaled\", \"Never\""),
         ),
-        (worker(json!({"coordinator": "host", "resources": {"requests": {"memory": "1 Gi"}}})), Either("spec.resources.requests", "quantities must match")),
+        (
+            worker(json!({"coordinator": "host", "resources": {"requests": {"memory": "1 Gi"}}})),
+            Either("spec.resources.requests", "quantities must match"),
+        ),
         (worker(json!({"secret": "x"})), Refused("field not declared in schema")),
         // The rules, whose messages say what to write.
         (
@@ -221,7 +227,10 @@ fn written() -> Vec<((&'static str, Value), Expected)> {
         (coordinator(json!({ "overrides": deep(30) })), Harmless),
         (coordinator(json!({"overrides": {"limits": bomb}})), Harmless),
         (coordinator(json!({"overrides": {"limits": {"ü\u{202e}": "\u{85}\u{2028}"}}})), Harmless),
-        (coordinator(json!({"overrides": {"limits": {"x": "\u{0}"}}})), Either("control characters are not allowed", "")),
+        (
+            coordinator(json!({"overrides": {"limits": {"x": "\u{0}"}}})),
+            Either("control characters are not allowed", ""),
+        ),
         (coordinator(json!({"units": 0})), Harmless),
         (coordinator(json!({"images": {"workload": ""}})), Harmless),
         (coordinator(json!({"images": {"nginx": " not an image "}})), Either("spec.images.nginx", "image")),
@@ -449,7 +458,8 @@ impl Trial<'_> {
     /// Deletes what was accepted, and waits until it is gone. Answers what is wrong, and takes that away by force.
     async fn clear(&self, documents: &[Value]) -> Vec<String> {
         let of = |document: &Value| {
-            let (kind, name) = (document["kind"].as_str().unwrap(), document["metadata"]["name"].as_str().unwrap());
+            let (kind, name) =
+                (document["kind"].as_str().unwrap(), document["metadata"]["name"].as_str().unwrap());
             (objects::api(&self.site.client, HOSTILE, kind), name.to_owned())
         };
         for (api, name) in documents.iter().map(of) {
@@ -460,7 +470,8 @@ impl Trial<'_> {
         for document in documents {
             let (api, name) = of(document);
             let left = deadline.saturating_duration_since(Instant::now());
-            let gone = wait_until(&name, left, async || api.get_opt(&name).await.ok()?.is_none().then_some(()));
+            let gone =
+                wait_until(&name, left, async || api.get_opt(&name).await.ok()?.is_none().then_some(()));
             if let (Err(_), Ok(there)) = (gone.await, api.get(&name).await) {
                 let said = &there.data["status"];
                 wrong.push(format!("it cannot be deleted: {}; it says {said}", excerpt(document)));
@@ -595,7 +606,8 @@ async fn hostile_specs_are_refused_or_said_and_harm_nothing() {
     wrong.extend(trial.clear(&[document("Coordinator", "host", Value::Null)]).await);
     wait_until("an empty namespace", SETTLED, async || {
         let left = objects::settled(&site.client, HOSTILE).await.ok()?;
-        let kept = |name: &String| name.starts_with("Secret/s3") || name.starts_with("PersistentVolumeClaim/");
+        let kept =
+            |name: &String| name.starts_with("Secret/s3") || name.starts_with("PersistentVolumeClaim/");
         left.keys().all(kept).then_some(())
     })
     .await

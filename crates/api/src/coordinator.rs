@@ -39,7 +39,7 @@ use crate::{Condition, UnitStatusMessage};
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
-#[schemars(transform = crate::bound_integers)]
+#[schemars(transform = crate::bound)]
 pub struct CoordinatorSpec {
     /// The product to run: tempo, mimir or loki. Cannot be changed.
     #[schemars(extend("enum" = ["mimir", "loki", "tempo"]))]
@@ -161,9 +161,11 @@ pub struct TlsReference {
 #[serde(rename_all = "camelCase")]
 pub struct Images {
     /// The product's image.
+    #[schemars(length(min = 1), regex(pattern = r"^\S+$"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workload: Option<String>,
     /// The load balancer's image.
+    #[schemars(length(min = 1), regex(pattern = r"^\S+$"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nginx: Option<String>,
     /// Secrets of type `kubernetes.io/dockerconfigjson` to pull the images with.

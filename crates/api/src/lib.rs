@@ -16,6 +16,7 @@ mod worker;
 
 use schemars::Schema;
 use schemars::transform::{RecursiveTransform, Transform as _};
+use serde_json::Value;
 
 pub use coordinator::{
     Coordinator, CoordinatorSpec, CoordinatorStatus, Endpoints, Images, ObjectStorageReference, OnIncoherent,
@@ -27,10 +28,19 @@ pub use status::{Condition, ConditionStatus, ConditionType};
 pub use unit::{Unit, UnitSpec, UnitStatus};
 pub use worker::{Retain, Storage, UnitStatusMessage, Worker, WorkerSpec, WorkerStatus};
 
-/// Bounds integers of a limited width, as Kubernetes' own kinds have them: the API server lets through what is only said by `format`,
-/// and no operator could read it.
-fn bound_integers(schema: &mut Schema) {
+/// A quantity, as `ResourceRequirements` has it (`k8s.io/apimachinery/pkg/api/resource`).
+const QUANTITY: &str = r"^[+-]?([0-9]+|[0-9]+\.[0-9]*|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?$";
+
+/// Says what Kubernetes' own kinds leave to its API server: the width of integers, and what a quantity is. It lets through what is not
+/// in the schema, and nobody could read it or make a pod of it.
+fn bound(schema: &mut Schema) {
     RecursiveTransform(|schema: &mut Schema| {
+        for list in ["limits", "requests"] {
+            let pointer = format!("/properties/{list}/additionalProperties");
+            if let Some(Value::Object(quantity)) = schema.pointer_mut(&pointer) {
+                quantity.entry("pattern").or_insert(QUANTITY.into());
+            }
+        }
         if schema.get("format").is_some_and(|format| format == "int32") {
             let bounds = schema.ensure_object();
             bounds.entry("minimum").or_insert(i32::MIN.into());

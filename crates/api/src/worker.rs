@@ -48,7 +48,7 @@ use crate::Condition;
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
-#[schemars(transform = crate::bound_integers)]
+#[schemars(transform = crate::bound)]
 pub struct WorkerSpec {
     /// The product that the worker's charm is for. The coordinator's when absent.
     #[schemars(extend("enum" = ["mimir", "loki", "tempo"]))]

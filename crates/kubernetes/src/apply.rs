@@ -169,7 +169,8 @@ impl<'a> Application<'a> {
         }
         for (name, worker) in self.workers {
             let Some(status) = self.worker_status(name, worker) else { continue };
-            if may_report || worker.status.is_none() {
+            let is_urgent = worker.status.as_ref().is_none_or(|now| now.status != status.status);
+            if may_report || is_urgent {
                 rest.push(self.write_of(name, self.write_worker_status(worker, status)));
                 wrote = true;
             } else {
@@ -183,10 +184,9 @@ impl<'a> Application<'a> {
             applied.again = Some(STATUS_INTERVAL.saturating_sub(quiet).max(Duration::from_millis(1)));
         }
         applied.all(rest).await;
-        if applied.failed.is_none() {
-            let finalizers = self.finalizers();
-            applied.all(finalizers).await;
-        }
+        // Whatever else failed: what has no unit left may go.
+        let finalizers = self.finalizers();
+        applied.all(finalizers).await;
         applied
     }
 
@@ -439,7 +439,9 @@ impl<'a> Application<'a> {
                 writes.push(self.write_of(name, remove));
             }
         }
-        if self.observed.removing && self.plan.is_gone(self.name, self.name) {
+        // Nobody would take Units away once the coordinator is gone.
+        let has_units = !context.caches.units.of(self.key).is_empty();
+        if self.observed.removing && self.plan.is_gone(self.name, self.name) && !has_units {
             let (key, meta) = (self.key.clone(), self.coordinator.metadata.clone());
             let remove = async move {
                 context.writer.remove_finalizer::<Coordinator>(&key, &meta).await.map(|()| None)

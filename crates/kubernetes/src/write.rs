@@ -198,7 +198,7 @@ impl Writer {
         let patch = Patch::Apply(&wanted);
         let api = self.api::<K>(&key);
         let mut written = self.ask::<K, _>(&key, "apply", api.patch(&key.name, &params, &patch)).await?;
-        if let Some(surplus) = surplus_data(&to_value(&written), &value) {
+        if let Some(surplus) = surplus(&to_value(&written), &value) {
             let (params, patch) = (PatchParams::default(), Patch::Merge(&surplus));
             written = self.ask::<K, _>(&key, "patch", api.patch(&key.name, &params, &patch)).await?;
         }
@@ -346,7 +346,7 @@ impl Writer {
             Ok(Err(kube::Error::Api(status))) if status.code == 409 => {
                 Err(WriteError::Conflict { kind, key })
             }
-            Ok(Err(kube::Error::Api(status))) if [400, 403, 413, 422].contains(&status.code) => {
+            Ok(Err(kube::Error::Api(status))) if is_refusal(&status) => {
                 Err(WriteError::Refused { kind, key, message: status.message.clone() })
             }
             Ok(Err(source)) => Err(WriteError::Request { kind, key, source: Box::new(source) }),
@@ -356,6 +356,13 @@ impl Writer {
     fn memos(&self) -> std::sync::MutexGuard<'_, HashMap<(String, Key), Settled>> {
         self.settled.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether the API server has understood what it was asked for, or never will.
+fn is_refusal(status: &kube::core::Status) -> bool {
+    // What server-side apply cannot convert, such as a quantity that is none, is said to be its own failure.
+    let unconvertible = status.code == 500 && status.message.contains("failed to convert new object");
+    [400, 403, 413, 422].contains(&status.code) || unconvertible
 }
 
 fn is_not_found(error: &kube::Error) -> bool {
@@ -443,13 +450,41 @@ fn has_more(there: &Value, wanted: &Value) -> bool {
     there.keys().any(|key| !wanted.contains_key(key))
 }
 
-/// A patch that takes away what somebody added to an object's data, which server-side apply leaves alone. All other [`WHOLE`] maps are
-/// atomic: to apply one replaces it.
-fn surplus_data(there: &Value, wanted: &Value) -> Option<Value> {
-    let (there, wanted) = (there.get("data")?.as_object()?, wanted.get("data")?.as_object()?);
-    let surplus = there.keys().filter(|key| !wanted.contains_key(*key));
-    let surplus: Map<_, _> = surplus.map(|key| (key.clone(), Value::Null)).collect();
-    (!surplus.is_empty()).then(|| json!({ "data": surplus }))
+/// A patch that takes away what somebody added and server-side apply leaves alone: keys of an object's data, and entries of lists.
+/// All other [`WHOLE`] maps are atomic: to apply one replaces it.
+fn surplus(there: &Value, wanted: &Value) -> Option<Value> {
+    let mut patch = match surplus_entries(there, wanted) {
+        Some(Value::Object(patch)) => patch,
+        _ => Map::new(),
+    };
+    if let (Some(Value::Object(there)), Some(Value::Object(wanted))) = (there.get("data"), wanted.get("data"))
+    {
+        let surplus = there.keys().filter(|key| !wanted.contains_key(*key));
+        let surplus: Map<_, _> = surplus.map(|key| (key.clone(), Value::Null)).collect();
+        if !surplus.is_empty() {
+            patch.insert("data".to_owned(), surplus.into());
+        }
+    }
+    (!patch.is_empty()).then(|| patch.into())
+}
+
+/// A merge patch that makes every list have the entries that are wanted, where one has others. Such a patch replaces lists whole.
+fn surplus_entries(there: &Value, wanted: &Value) -> Option<Value> {
+    match (there, wanted) {
+        (Value::Object(there), Value::Object(wanted)) => {
+            let parts = wanted
+                .iter()
+                .filter_map(|(key, wanted)| Some((key.clone(), surplus_entries(there.get(key)?, wanted)?)));
+            let parts: Map<_, _> = parts.collect();
+            (!parts.is_empty()).then(|| parts.into())
+        }
+        (Value::Array(there), Value::Array(list)) => {
+            let differs = there.len() != list.len()
+                || there.iter().zip(list).any(|(there, wanted)| surplus_entries(there, wanted).is_some());
+            differs.then(|| wanted.clone())
+        }
+        _ => None,
+    }
 }
 
 /// What the server leaves out.
@@ -599,8 +634,20 @@ mod tests {
         there["spec"]["added"] = json!(1);
         assert!(includes(&there, &wanted));
         there["data"]["y"] = json!("2");
-        assert_eq!(surplus_data(&there, &wanted), Some(json!({"data": {"y": null}})));
-        assert_eq!(surplus_data(&wanted, &wanted), None);
+        assert_eq!(surplus(&there, &wanted), Some(json!({"data": {"y": null}})));
+        assert_eq!(surplus(&wanted, &wanted), None);
+    }
+
+    #[test]
+    fn entries_that_somebody_added_to_lists_are_taken_away() {
+        let wanted = json!({"spec": {"ports": [{"port": 1}], "template": {"containers": [{"name": "x", "env": [1]}]}}});
+        let added = json!({"clusterIP": "10.96.0.1", "ports": [{"port": 1, "protocol": "TCP"}, {"port": 2}],
+                           "template": {"containers": [{"name": "x", "env": [1, 2], "image": "i"}]}});
+        let patch = surplus(&json!({ "spec": added }), &wanted);
+        assert_eq!(patch, Some(wanted.clone()));
+        let defaulted = json!({"spec": {"ports": [{"port": 1, "protocol": "TCP"}], "template": {"containers": [
+            {"name": "x", "env": [1], "image": "i"}]}}});
+        assert_eq!(surplus(&defaulted, &wanted), None);
     }
 
     #[test]
