@@ -232,7 +232,7 @@ fn written() -> Vec<((&'static str, Value), Expected)> {
             Either("control characters are not allowed", ""),
         ),
         (coordinator(json!({"units": 0})), Harmless),
-        (coordinator(json!({"images": {"workload": ""}})), Harmless),
+        (coordinator(json!({"images": {"workload": ""}})), Refused("spec.images.workload")),
         (coordinator(json!({"images": {"nginx": " not an image "}})), Either("spec.images.nginx", "image")),
         (coordinator(json!({"images": {"pullSecrets": ["../../x"]}})), Harmless),
         (coordinator(json!({"nodeSelector": {"bad key!!": "x"}})), Said("bad key!!")),
