@@ -2,6 +2,7 @@
 //! everything comes to where it would have come without them, and what cannot be mended is said.
 
 #![expect(clippy::unwrap_used, reason = "these functions serve tests only, which may panic")]
+#![expect(clippy::print_stdout, reason = "measured figures belong in the output")]
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
