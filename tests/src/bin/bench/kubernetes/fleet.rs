@@ -13,7 +13,7 @@ use muster_testkit::kubernetes::Level;
 use muster_tests::kubernetes::{Site, s3_secret};
 
 use super::deployment::{coordinator, worker};
-use super::mebibytes;
+use super::{mebibytes, status};
 use crate::Figure;
 
 const NAMESPACE: &str = "fleet";
@@ -82,8 +82,20 @@ pub(super) async fn figures() -> anyhow::Result<Vec<Figure>> {
     if let Ok(failed) = outcome {
         failed?;
     }
+    let mut requests = Vec::new();
+    for verb in ["get", "apply", "apply-status", "patch"] {
+        let labels = format!("verb=\"{verb}\"");
+        let count = operator.metric("muster_operator_requests_total", &labels).await.unwrap_or_default();
+        requests.push(format!("{count} {verb}"));
+    }
+    let looks = operator.metric("muster_operator_reconciles_total", "").await.unwrap_or_default();
+    anstream::println!(
+        "  until then the operator took {:.1?} of a processor for {looks} looks, with requests: {}",
+        processor_time(operator.process().pid().as_raw())?,
+        requests.join(", ")
+    );
     let memory = operator.resident();
-    let peak = peak(operator.process().pid().as_raw())?;
+    let peak = status(operator.process().pid().as_raw(), "VmHWM")?;
     let Some(decided) = decided else {
         bail!("{} of {} units were told anything in {LONGEST:?}", told.len(), COORDINATORS * WORKERS)
     };
@@ -108,10 +120,13 @@ pub(super) async fn figures() -> anyhow::Result<Vec<Figure>> {
     ])
 }
 
-/// The most memory that a process ever had, in bytes.
-fn peak(pid: i32) -> anyhow::Result<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("an unknown kernel")?;
-    let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse()?;
-    Ok(kilobytes * 1024)
+/// How long a process was on a processor.
+fn processor_time(pid: i32) -> anyhow::Result<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // What comes before is the program's name, which may have spaces.
+    let (_, fields) = stat.rsplit_once(')').context("an unknown kernel")?;
+    let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<u64>);
+    let ticks = ticks.sum::<Result<u64, _>>()?;
+    // A tick is a hundredth of a second in all kernels' interface to programs (USER_HZ).
+    Ok(Duration::from_millis(ticks * 10))
 }

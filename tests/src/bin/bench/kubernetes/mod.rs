@@ -22,6 +22,7 @@ use muster_tests::kubernetes::Site;
 
 use crate::Figure;
 use audit::{Audit, list, total};
+use bare::Bare;
 
 /// The most that the image's program may weigh.
 const IMAGE_BAR: u64 = 40_000_000;
@@ -34,7 +35,14 @@ pub(crate) fn figures() -> anyhow::Result<Vec<Figure>> {
     let thread = thread::Builder::new().name("kubernetes".to_owned()).spawn(|| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
+            let only = std::env::var("BENCH_ONLY").unwrap_or_default();
+            if only == "fleet" {
+                return fleet::figures().await;
+            }
             let mut figures = small().await?;
+            if !only.is_empty() {
+                return Ok(figures);
+            }
             figures.extend(fleet::figures().await?);
             figures.push(image()?);
             anyhow::Ok(figures)
@@ -53,8 +61,16 @@ async fn small() -> anyhow::Result<Vec<Figure>> {
     operator.wait_leads(SOON).await;
 
     let mut figures = writes::figures(&site, &audit, &mut operator).await?;
-    figures.extend(scale::figures(&site, &audit).await?);
-    let (toggles, _agent) = toggle::figures(&site, &doubles, &audit).await?;
+    let only = std::env::var("BENCH_ONLY").unwrap_or_default();
+    if only == "writes" {
+        return Ok(figures);
+    }
+    let mut bare = Bare::start(&site).await?;
+    figures.extend(scale::figures(&site, &audit, &mut bare).await?);
+    if only == "scale" {
+        return Ok(figures);
+    }
+    let (toggles, _agent) = toggle::figures(&site, &doubles, &audit, &mut bare).await?;
     figures.extend(toggles);
     figures.push(quiet(&audit).await?);
     let (leaders, _operator) = leader::figures(&site, operator).await?;
@@ -103,6 +119,14 @@ fn megabytes(bytes: u64) -> String {
 
 fn mebibytes(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
+}
+
+/// A number of bytes that the kernel tells of a process.
+fn status(pid: i32, key: &str) -> anyhow::Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(key)).context("an unknown kernel")?;
+    let kilobytes: u64 = line.trim_start_matches(':').trim().trim_end_matches(" kB").parse()?;
+    Ok(kilobytes * 1024)
 }
 
 /// The time that so many per cent of them do not exceed; sorts them.

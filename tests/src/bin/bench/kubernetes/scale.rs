@@ -9,6 +9,7 @@ use muster_tests::kubernetes::Site;
 use serde_json::json;
 
 use super::audit::Audit;
+use super::bare::Bare;
 use super::deployment::{base, settled};
 use super::percentile;
 use super::watched::Watched;
@@ -22,7 +23,7 @@ const ROUND: u32 = 10;
 const MEDIAN_BAR: Duration = Duration::from_millis(15);
 const NINETY_BAR: Duration = Duration::from_millis(30);
 
-pub(super) async fn figures(site: &Site, audit: &Audit) -> anyhow::Result<Vec<Figure>> {
+pub(super) async fn figures(site: &Site, audit: &Audit, bare: &mut Bare) -> anyhow::Result<Vec<Figure>> {
     site.namespace(NAMESPACE).await;
     site.apply(NAMESPACE, &base()).await;
     settled(site, NAMESPACE, WORKER, 1).await?;
@@ -30,9 +31,10 @@ pub(super) async fn figures(site: &Site, audit: &Audit) -> anyhow::Result<Vec<Fi
     let workers = site.api::<Worker>(NAMESPACE);
     let sets = kube::Api::namespaced(site.cluster.client().await, NAMESPACE);
     let mut set = Watched::<StatefulSet>::start(sets, WORKER).await?;
-    let mut times = Vec::new();
+    let (mut times, mut baseline) = (Vec::new(), Vec::new());
     for _ in 0..EDITS / ROUND {
         for units in 2..=ROUND + 1 {
+            baseline.push(bare.round().await?);
             let patch = Patch::Merge(json!({"spec": {"units": units}}));
             let params = PatchParams::default();
             let started = Instant::now();
@@ -52,9 +54,12 @@ pub(super) async fn figures(site: &Site, audit: &Audit) -> anyhow::Result<Vec<Fi
     }
     let (median, ninety) = (percentile(&mut times, 50), percentile(&mut times, 90));
     anstream::println!(
-        "  spec.units edits: from {} to {}",
+        "  spec.units edits: {} to {}; two bare writes with their deliveries beside them: p50 {}, p90 {}, least {}",
         milliseconds(times[0]),
-        milliseconds(times[times.len() - 1])
+        milliseconds(times[times.len() - 1]),
+        milliseconds(percentile(&mut baseline, 50)),
+        milliseconds(percentile(&mut baseline, 90)),
+        milliseconds(baseline[0])
     );
     let figure = |what: &str, measured, bar| Figure {
         what: format!("spec.units edit to StatefulSet patched, {what} of {EDITS}"),

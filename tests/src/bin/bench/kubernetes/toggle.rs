@@ -39,6 +39,7 @@ pub(super) async fn figures(
     site: &Site,
     doubles: &Doubles,
     audit: &Audit,
+    bare: &mut Bare,
 ) -> anyhow::Result<(Vec<Figure>, Agent)> {
     let (coordinator, name) = (AppName::new("mimir")?, AppName::new(WORKER)?.unit(0));
     doubles.silence(NAMESPACE, &muster_manifests::names::pod_name(&name));
@@ -48,10 +49,9 @@ pub(super) async fn figures(
     let agent = Agent::start(site, doubles, NAMESPACE, &coordinator, &name).await?;
     settled(site, NAMESPACE, WORKER, 1).await?;
     audit.over().await?;
-    let mut bare = Bare::start(site).await?;
 
     let before = audit.now()?;
-    let plain = measure(site, &agent, &mut bare, &PLAIN).await?;
+    let plain = measure(site, &agent, bare, &PLAIN).await?;
     audit.over().await?;
     let writes = audit.since(before, Some(NAMESPACE))?;
     list(&format!("{} role toggles of one unit with a real agent", PLAIN.times), &writes);
@@ -69,7 +69,7 @@ pub(super) async fn figures(
     });
     switch(site, &PLAIN.roles, ROUTED.roles[0]).await?;
     runs(site, ROUTED.roles[0]).await?;
-    let routed = measure(site, &agent, &mut bare, &ROUTED).await?;
+    let routed = measure(site, &agent, bare, &ROUTED).await?;
     figures.extend(routed.figures(
         "the same with a role that leaves the load balancer first",
         ROUTED.times,

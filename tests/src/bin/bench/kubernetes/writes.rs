@@ -10,7 +10,8 @@ use muster_tests::kubernetes::{Operator, Site, s3_secret};
 use serde_json::{Value, json};
 
 use super::audit::{Audit, Writes, list, of_units, total};
-use super::deployment::{base, settled, worker};
+use super::deployment::{SETTLED, base, settled, worker};
+use super::{mebibytes, status};
 use crate::Figure;
 
 pub(super) const NAMESPACE: &str = "many";
@@ -85,7 +86,7 @@ pub(super) async fn figures(
     site.apply(NAMESPACE, &[secret("second-key")]).await;
     // The units are moved one after the other at first, and none is before the new keys were tried: the worker may look settled.
     let told = async || audit.since(before, Some(NAMESPACE)).ok().filter(|w| of_units(w) > UNITS as usize);
-    wait_until("units with new keys", super::deployment::SETTLED, told).await?;
+    wait_until("units with new keys", SETTLED, told).await?;
     settled(site, NAMESPACE, WORKER, UNITS + 1).await?;
     audit.over().await?;
     figures.push(each("S3 rotation", UNITS + 4, &audit.since(before, Some(NAMESPACE))?));
@@ -107,11 +108,13 @@ pub(super) async fn figures(
     operator.restart().await;
     operator.wait_leads(SOON).await;
     audit.over().await?;
-    let memory = super::mebibytes(lived.max(operator.resident()));
+    let memory = mebibytes(lived.max(operator.resident()));
+    let program = status(operator.process().pid().as_raw(), "RssFile")?;
     anstream::println!(
-        "  operator with 100 units: {:.1} MiB after all this, {:.1} MiB after a new start",
-        super::mebibytes(lived),
-        super::mebibytes(operator.resident())
+        "  operator with 100 units: {:.1} MiB after all this, {:.1} MiB after a new start, {:.1} MiB of it the program itself",
+        mebibytes(lived),
+        mebibytes(operator.resident()),
+        mebibytes(program)
     );
     figures.push(Figure {
         what: "operator with one deployment of 100 units, resident memory".to_owned(),
