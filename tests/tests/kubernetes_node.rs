@@ -215,8 +215,9 @@ fn what_runs_goes_on_through_faults_of_the_cluster() {
         traffic.flows().await.unwrap();
 
         // A node whose kubelet is silent: what runs there goes on, and the status says what cannot be seen.
+        let worker = worker_on(&site, "node2").await;
         cluster(&["kill", "kubelet@2"]);
-        site.wait_worker(NAMESPACE, "mimir-write", "error", "cannot be reached", ACTIVE).await;
+        site.wait_worker(NAMESPACE, &worker, "error", "cannot be reached", ACTIVE).await;
         traffic.flows().await.unwrap();
         cluster(&["start", "kubelet@2"]);
         wait_all(&site).await;
@@ -252,6 +253,15 @@ fn what_runs_goes_on_through_faults_of_the_cluster() {
         let journal = traffic.finish().await.unwrap();
         assert!(journal.longest_gap() < Duration::from_secs(10), "{:?}", journal.longest_gap());
     });
+}
+
+/// A worker with a unit on a node. Which have one there is for the scheduler to say.
+async fn worker_on(site: &Site, node: &str) -> String {
+    let workers = ListParams::default().labels("app.kubernetes.io/component=worker");
+    let workers = workers.fields(&format!("spec.nodeName={node}"));
+    let pods = site.api::<Pod>(NAMESPACE).list(&workers).await.unwrap();
+    let pod = pods.iter().next().expect("seven units are spread over two nodes");
+    pod.labels()["muster.dev/application"].clone()
 }
 
 /// How long the API server is away.
