@@ -140,8 +140,10 @@ fn in_one_namespace_it_has_rights_there_only() {
             ["RoleBinding", "team-a", "muster-operator-muster-system"],
             ["ServiceAccount", "muster-system", "muster-operator"],
             ["ValidatingAdmissionPolicy", "", "muster-deletion-team-a"],
+            ["ValidatingAdmissionPolicy", "", "muster-nesting-team-a"],
             ["ValidatingAdmissionPolicy", "", "muster-unit-reports-team-a"],
             ["ValidatingAdmissionPolicyBinding", "", "muster-deletion-team-a"],
+            ["ValidatingAdmissionPolicyBinding", "", "muster-nesting-team-a"],
             ["ValidatingAdmissionPolicyBinding", "", "muster-unit-reports-team-a"],
         ]
     );
@@ -154,7 +156,7 @@ fn in_one_namespace_it_has_rights_there_only() {
         of("RoleBinding")["roleRef"],
         json!({ "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "muster-operator-muster-system" })
     );
-    for name in ["muster-deletion-team-a", "muster-unit-reports-team-a"] {
+    for name in ["muster-deletion-team-a", "muster-nesting-team-a", "muster-unit-reports-team-a"] {
         let binding = ("ValidatingAdmissionPolicyBinding".to_owned(), String::new(), name.to_owned());
         assert_eq!(
             objects[&binding]["spec"],

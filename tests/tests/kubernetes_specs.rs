@@ -225,6 +225,8 @@ fn written() -> Vec<((&'static str, Value), Expected)> {
         (coordinator(json!({"overrides": {"limits": {"x": "a\nb: c\n---\n!!python/object x"}}})), Harmless),
         (coordinator(json!({"overrides": {"limits": {"x": "@MUSTER@ {{ . }} %s"}}})), Harmless),
         (coordinator(json!({ "overrides": deep(30) })), Harmless),
+        (coordinator(json!({ "overrides": deep(31) })), Refused("30 levels")),
+        (coordinator(json!({ "overrides": {"a": [deep(120)]} })), Refused("30 levels")),
         (coordinator(json!({"overrides": {"limits": bomb}})), Harmless),
         (coordinator(json!({"overrides": {"limits": {"ü\u{202e}": "\u{85}\u{2028}"}}})), Harmless),
         (

@@ -78,7 +78,7 @@ async fn every_killed_process_comes_back_and_nothing_acknowledged_is_lost() -> a
         model.wait_active(ACTIVE).await?;
         traffic.flows().await?;
     }
-    says(&model.output(), &["mimir-worker/0: error: agent cannot be reached; it is started again"])?;
+    says(&model.output(), &["mimir-worker/0: error: agent cannot be reached; waiting until it is back"])?;
 
     for number in 0..20 {
         let content = store.get(&format!("kept/{number}")).await?;

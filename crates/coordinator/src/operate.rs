@@ -16,8 +16,8 @@ const SILENCE: Duration = Duration::from_secs(150);
 
 /// Operates until SIGTERM or SIGINT.
 pub(crate) fn run(arguments: Operate) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+    // It waits for the API server nearly all the time. One thread spares the memory and the locks of others.
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("failed to start the runtime")?;

@@ -4,8 +4,9 @@
 //! 2. The coordinator's status, if it has something new to remember: nothing is told to a unit that would be forgotten.
 //!    Where any of these is refused, that is said, and nothing else is done.
 //! 3. What pods need to come up.
-//! 4. Everything else at once: StatefulSets, Units, pods that are made anew, statuses.
-//! 5. Finalizers of what has no unit left.
+//! 4. StatefulSets, Units, and pods that are made anew, all at once.
+//! 5. Statuses.
+//! 6. Finalizers of what has no unit left.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,6 +30,7 @@ use tokio::time::Instant;
 use crate::cache::Cache;
 use crate::context::{Context, Memory};
 use crate::key::Key;
+use crate::packed::ASSIGNMENT;
 use crate::quantity;
 use crate::report;
 use crate::write::{Mode, Pending, WriteError, seen_coordinator, seen_worker};
@@ -158,32 +160,31 @@ impl<'a> Application<'a> {
         rest.extend(prune);
         rest.extend(self.units(&deployment));
         rest.extend(self.pods());
+        applied.all(rest).await;
+        // Nobody waits for statuses as units wait for what they are told.
         let quiet = memory.reported.map_or(STATUS_INTERVAL, |at| at.elapsed());
-        let may_report = quiet >= STATUS_INTERVAL;
-        let mut wrote = false;
-        if !reported && (may_report || report::is_urgent(now, &status)) {
-            let status = status.clone();
-            rest.push(self.write_of(self.name, async move { self.write_status(&status).await }));
+        let is_due = |urgent: bool| urgent || (quiet >= STATUS_INTERVAL && self.context.pace.take());
+        let mut statuses = Vec::new();
+        if !reported && is_due(report::is_urgent(now, &status)) {
+            statuses.push(self.write_of(self.name, async { self.write_status(&status).await }));
             reported = true;
-            wrote = true;
         }
         for (name, worker) in self.workers {
             let Some(status) = self.worker_status(name, worker) else { continue };
-            let is_urgent = worker.status.as_ref().is_none_or(|now| now.status != status.status);
-            if may_report || is_urgent {
-                rest.push(self.write_of(name, self.write_worker_status(worker, status)));
-                wrote = true;
+            if is_due(report::is_urgent_for_worker(worker.status.as_ref(), &status)) {
+                statuses.push(self.write_of(name, self.write_worker_status(worker, status)));
             } else {
                 reported = false;
             }
         }
-        if wrote {
+        if !statuses.is_empty() {
             memory.reported = Some(Instant::now());
         }
         if !reported {
-            applied.again = Some(STATUS_INTERVAL.saturating_sub(quiet).max(Duration::from_millis(1)));
+            let left = STATUS_INTERVAL.saturating_sub(quiet);
+            applied.again = Some(if left.is_zero() { STATUS_INTERVAL } else { left });
         }
-        applied.all(rest).await;
+        applied.all(statuses).await;
         // Whatever else failed: what has no unit left may go.
         let finalizers = self.finalizers();
         applied.all(finalizers).await;
@@ -356,7 +357,7 @@ impl<'a> Application<'a> {
             (None, Some(there)) => there.spec.pod_uid.clone(),
             (None, None) => return None,
         };
-        let now = there.and_then(|unit| unit.spec.assignment.as_ref());
+        let now = || there.and_then(|unit| unit.part(ASSIGNMENT).ok()?);
         let planned = self.plan.assignments.get(name).and_then(|next| serde_json::to_value(next).ok());
         Some(unit(
             deployment,
@@ -366,7 +367,7 @@ impl<'a> Application<'a> {
                 worker,
                 pod_uid,
                 // A unit that the plan tells nothing keeps what it was told.
-                assignment: planned.or_else(|| now.cloned()),
+                assignment: planned.or_else(now),
             },
         ))
     }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use kube::Resource;
+use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher::Event;
 
 use crate::key::Key;
@@ -25,6 +26,22 @@ struct Objects<K> {
 impl<K> Clone for Cache<K> {
     fn clone(&self) -> Self {
         Self { objects: Arc::clone(&self.objects), index: self.index }
+    }
+}
+
+impl<K: Resource + Clone + PartialEq> Cache<K> {
+    /// Takes in an event as [`Cache::note`] does, but answers nothing where all that is cached of the object is as it was.
+    pub(crate) fn note_changes(&self, event: Event<K>) -> Vec<Arc<K>> {
+        let is_same = match &event {
+            Event::Apply(object) => self.get(&Key::of(object)).is_some_and(|before| {
+                let mut before = K::clone(&before);
+                before.meta_mut().resource_version.clone_from(&object.meta().resource_version);
+                before == *object
+            }),
+            _ => false,
+        };
+        let touched = self.note(event);
+        if is_same { Vec::new() } else { touched }
     }
 }
 
@@ -74,14 +91,25 @@ impl<K: Resource> Cache<K> {
             }
             Event::InitDone => {
                 let listed = objects.listed.take().unwrap_or_default();
-                let mut touched: Vec<_> = std::mem::take(&mut objects.all).into_values().collect();
-                objects.by_coordinator.clear();
-                touched.extend(listed.values().cloned());
-                for object in listed.into_values() {
-                    objects.put(object, self.index);
-                }
-                touched
+                objects.replace(listed.into_values(), self.index)
             }
+        }
+    }
+
+    /// The same with what `store` made of the event, and without what is in no list yet.
+    pub(crate) fn note_stored(&self, event: &Event<K>, store: &Store<K>) -> Vec<Arc<K>>
+    where
+        K: Resource<DynamicType = ()> + Clone + 'static,
+    {
+        match event {
+            Event::Apply(object) => {
+                let Some(object) = store.get(&ObjectRef::from_obj(object)) else { return Vec::new() };
+                let before = self.write().put(Arc::clone(&object), self.index);
+                before.into_iter().chain([object]).collect()
+            }
+            Event::Delete(object) => self.note(Event::Delete(object.clone())),
+            Event::Init | Event::InitApply(_) => Vec::new(),
+            Event::InitDone => self.write().replace(store.state(), self.index),
         }
     }
 
@@ -95,6 +123,21 @@ impl<K: Resource> Cache<K> {
 }
 
 impl<K: Resource> Objects<K> {
+    /// Puts these in the place of all others. Answers what was there before and what is now.
+    fn replace(
+        &mut self,
+        listed: impl IntoIterator<Item = Arc<K>>,
+        index: fn(&K) -> Vec<Key>,
+    ) -> Vec<Arc<K>> {
+        let mut touched: Vec<_> = std::mem::take(&mut self.all).into_values().collect();
+        self.by_coordinator.clear();
+        for object in listed {
+            touched.push(Arc::clone(&object));
+            self.put(object, index);
+        }
+        touched
+    }
+
     fn put(&mut self, object: Arc<K>, index: fn(&K) -> Vec<Key>) -> Option<Arc<K>> {
         let key = Key::of(object.as_ref());
         let before = self.take(&key, index);
@@ -160,6 +203,21 @@ mod tests {
         assert_eq!((names(&cache.of(&x)), names(&cache.of(&y))), (vec!["a"], vec!["b"]));
         cache.note(Event::Delete(object("b", "y")));
         assert!(cache.of(&y).is_empty() && cache.get(&Key::new("n", "b")).is_none());
+    }
+
+    #[test]
+    fn a_new_version_of_the_same_is_no_change() {
+        let cache = Cache::new(index);
+        let versioned = |version: &str, coordinator: &str| {
+            let mut object = object("a", coordinator);
+            object.metadata.resource_version = Some(version.to_owned());
+            Event::Apply(object)
+        };
+        assert_eq!(cache.note_changes(versioned("1", "x")).len(), 1);
+        assert_eq!(cache.note_changes(versioned("2", "x")).len(), 0);
+        let cached = cache.get(&Key::new("n", "a")).unwrap();
+        assert_eq!(cached.metadata.resource_version.as_deref(), Some("2"));
+        assert_eq!(cache.note_changes(versioned("3", "y")).len(), 2);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::apps::v1::{StatefulSet, StatefulSetStatus};
 use k8s_openapi::api::core::v1::{Pod, Secret, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -30,6 +30,7 @@ use crate::backoff::WatchFailures;
 use crate::cache::Cache;
 use crate::key::Key;
 use crate::metrics::Metrics;
+use crate::packed::Packed;
 
 /// How long the first lists may take before it is said that they do.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -84,9 +85,9 @@ pub(crate) struct Caches {
     pub(crate) coordinators: Store<Guarded<Coordinator>>,
     pub(crate) worker_store: Store<Guarded<Worker>>,
     pub(crate) workers: Cache<Guarded<Worker>>,
-    pub(crate) units: Cache<Guarded<Unit>>,
+    pub(crate) units: Cache<Guarded<Packed<Unit>>>,
     pub(crate) pods: Cache<Pod>,
-    pub(crate) stateful_sets: Cache<StatefulSet>,
+    pub(crate) stateful_sets: Cache<Packed<StatefulSet>>,
     pub(crate) services: Cache<Service>,
     pub(crate) service_accounts: Cache<ServiceAccount>,
     pub(crate) roles: Cache<Role>,
@@ -158,16 +159,16 @@ pub(crate) async fn start(
     let mut watches = Watches { client, scope, wake, metrics, caches: &caches, tasks, known: Vec::new() };
     watches.coordinators(coordinator_writer);
     watches.workers(worker_writer);
-    watches.owned(&caches.units, |_| {});
-    watches.owned(&caches.pods, prune_pod);
-    watches.owned(&caches.stateful_sets, |_| {});
-    watches.owned(&caches.services, |_| {});
-    watches.owned(&caches.service_accounts, |_| {});
-    watches.owned(&caches.roles, |_| {});
-    watches.owned(&caches.role_bindings, |_| {});
-    watches.owned(&caches.secrets, |_| {});
-    watches.owned(&caches.budgets, |_| {});
-    watches.owned(&caches.network_policies, |_| {});
+    watches.owned(&caches.units);
+    watches.owned_part(&caches.pods, prune_pod);
+    watches.owned_part(&caches.stateful_sets, prune_stateful_set);
+    watches.owned(&caches.services);
+    watches.owned(&caches.service_accounts);
+    watches.owned(&caches.roles);
+    watches.owned(&caches.role_bindings);
+    watches.owned(&caches.secrets);
+    watches.owned_part(&caches.budgets, |budget| budget.status = None);
+    watches.owned(&caches.network_policies);
     watches.stores(&caches.s3_secrets);
     watches.certificates(&caches.tls_secrets);
     for (kind, mut known) in watches.known {
@@ -255,7 +256,8 @@ impl Watches<'_> {
             watcher::Config::default(),
             Box::new(move |event| {
                 writer.apply_watcher_event(&event);
-                for worker in caches.workers.note(event) {
+                // What the store holds is shared, and nothing is held twice.
+                for worker in caches.workers.note_stored(&event, &caches.worker_store) {
                     let key = Key::of(worker.as_ref());
                     wake.worker(&key);
                     // One of its name may have the name now.
@@ -270,7 +272,7 @@ impl Watches<'_> {
     }
 
     /// Watches what carries our label.
-    fn owned<K>(&mut self, cache: &Cache<K>, prune: fn(&mut K))
+    fn owned<K>(&mut self, cache: &Cache<K>)
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
             + Clone
@@ -280,14 +282,46 @@ impl Watches<'_> {
             + Sync
             + 'static,
     {
-        let (wake, caches, cache) = (self.wake.clone(), Arc::clone(self.caches), cache.clone());
+        let cache = cache.clone();
+        self.carrying_label(Box::new(move |event| cache.note(event)));
+    }
+
+    /// The same without what `prune` takes away of each object. A change of nothing else wakes nobody.
+    fn owned_part<K>(&mut self, cache: &Cache<K>, prune: fn(&mut K))
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + PartialEq
+            + Debug
+            + DeserializeOwned
+            + Send
+            + Sync
+            + 'static,
+    {
+        let cache = cache.clone();
+        self.carrying_label(Box::new(move |mut event| {
+            if let Event::Apply(object) | Event::InitApply(object) = &mut event {
+                prune(object);
+            }
+            cache.note_changes(event)
+        }));
+    }
+
+    fn carrying_label<K>(&mut self, mut note: Box<dyn FnMut(Event<K>) -> Vec<Arc<K>> + Send>)
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + Debug
+            + DeserializeOwned
+            + Send
+            + Sync
+            + 'static,
+    {
+        let (wake, caches) = (self.wake.clone(), Arc::clone(self.caches));
         self.watch(
             watcher::Config::default().labels(&format!("{MANAGED_BY_LABEL}={MANAGER}")),
-            Box::new(move |mut event: Event<K>| {
-                if let Event::Apply(object) | Event::InitApply(object) = &mut event {
-                    prune(object);
-                }
-                for object in cache.note(event) {
+            Box::new(move |event| {
+                for object in note(event) {
                     for coordinator in labelled(object.as_ref()) {
                         wake.coordinator(&coordinator);
                     }
@@ -408,6 +442,18 @@ impl Claims {
 fn wake_all(caches: &Caches, wake: &Wake) {
     for coordinator in caches.coordinators.state() {
         wake.coordinator(&Key::of(coordinator.as_ref()));
+    }
+}
+
+/// Keeps of a StatefulSet's status what is asked of it: how many pods it has, and which template the next one is made from.
+fn prune_stateful_set(set: &mut Packed<StatefulSet>) {
+    if let Some(status) = &mut set.status {
+        *status = StatefulSetStatus {
+            observed_generation: status.observed_generation,
+            replicas: status.replicas,
+            update_revision: status.update_revision.take(),
+            ..StatefulSetStatus::default()
+        };
     }
 }
 

@@ -18,6 +18,7 @@ use crate::caches::{Caches, Guarded, Wake};
 use crate::gather::Probed;
 use crate::key::Key;
 use crate::metrics::Metrics;
+use crate::pace::Pace;
 use crate::report::bad_status;
 use crate::write::{Kind, Pending, WriteError, Writer};
 
@@ -30,6 +31,8 @@ pub(crate) struct Context {
     /// Events to record, about which object.
     pub(crate) events: mpsc::Sender<(Event, ObjectReference)>,
     pub(crate) failures: Failures,
+    /// The budget of statuses that nobody waits for.
+    pub(crate) pace: Pace,
     /// Muster's own image, which pods take the agent from.
     pub(crate) image: String,
     pub(crate) probes: Mutex<Probes<Key>>,
@@ -51,6 +54,12 @@ pub(crate) struct Memory {
     pub(crate) obstacles: BTreeMap<String, Finding>,
     /// When a status was last written.
     pub(crate) reported: Option<Instant>,
+    /// Since when a new coordinator waits for the first answer of its object store.
+    pub(crate) waits_since: Option<Instant>,
+    /// Until when what happens is only gathered, as long as nobody asks for anything else.
+    pub(crate) rests_until: Option<Instant>,
+    /// The generations of what was asked for at the last look.
+    pub(crate) asked: Vec<Option<i64>>,
 }
 
 impl Context {
@@ -70,6 +79,7 @@ impl Context {
             metrics,
             events,
             failures: Failures::default(),
+            pace: Pace::new(),
             image,
             probes: Mutex::new(probes),
             probed: Mutex::default(),

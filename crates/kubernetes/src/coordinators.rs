@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::apply::{Application, Applied};
 use crate::belonging::{Holder, attached_workers, holder};
-use crate::caches::Guarded;
+use crate::caches::{Caches, Guarded};
 use crate::context::{Context, Memory, locked};
 use crate::gather::{Gathered, Remembered, gather};
 use crate::key::Key;
@@ -25,6 +25,12 @@ use crate::write::{WriteError, seen_coordinator, seen_worker};
 const AT_ONCE: Duration = Duration::from_millis(50);
 /// How soon a write that its watch did not bring back is looked for again.
 const AFTER_WRITE: Duration = Duration::from_secs(1);
+/// How long nothing is said of a new coordinator whose object store has not answered yet.
+const FIRST_ANSWER: Duration = Duration::from_secs(1);
+/// How much longer than the last look the next one waits.
+const REST: u32 = 4;
+/// How long it waits at most.
+const LONGEST_REST: Duration = Duration::from_secs(1);
 /// How soon a write that the API server refused is tried again.
 const AFTER_REFUSAL: Duration = Duration::from_secs(30);
 
@@ -36,9 +42,17 @@ pub(crate) async fn reconcile(
     let started = Instant::now();
     let key = Key::of(object.as_ref());
     let mut memory = context.recall(&key);
+    let asked = asked(&key, &object, &context.caches);
+    if let Some(wait) = too_early(&mut memory, &asked, &context.caches, started) {
+        context.remember(&key, memory);
+        return Ok(Action::requeue(wait));
+    }
     let result = look(&key, &object, &context, &mut memory).await;
+    let took = started.elapsed();
+    memory.rests_until = Some(started + took + took.saturating_mul(REST).min(LONGEST_REST));
+    memory.asked = asked;
     context.remember(&key, memory);
-    context.metrics.reconciled("Coordinator", result.is_ok(), started.elapsed());
+    context.metrics.reconciled("Coordinator", result.is_ok(), took);
     match result {
         Ok(action) => {
             context.failures.succeeded(&key);
@@ -50,17 +64,31 @@ pub(crate) async fn reconcile(
     }
 }
 
+/// Which generation of their specs is there, of a coordinator and of the workers that name it.
+fn asked(key: &Key, coordinator: &Guarded<Coordinator>, caches: &Caches) -> Vec<Option<i64>> {
+    let workers = caches.workers.of(key).into_iter().map(|worker| worker.meta().generation);
+    std::iter::once(coordinator.meta().generation).chain(workers).collect()
+}
+
+/// How much longer nothing is to be decided about a coordinator.
+fn too_early(memory: &mut Memory, asked: &[Option<i64>], caches: &Caches, now: Instant) -> Option<Duration> {
+    // To decide on what was there before the last write would undo it. The watch that brings the write wakes us.
+    memory.pending.retain(|is_seen| !is_seen(caches));
+    if !memory.pending.is_empty() {
+        return Some(AFTER_WRITE);
+    }
+    // What units and controllers do shortly after one another is looked at once: the longer looks take, the more of it. Users do
+    // not wait.
+    let rests = memory.rests_until.filter(|_| memory.asked == asked)?;
+    Some(rests.saturating_duration_since(now)).filter(|left| !left.is_zero())
+}
+
 async fn look(
     key: &Key,
     object: &Guarded<Coordinator>,
     context: &Context,
     memory: &mut Memory,
 ) -> Result<Action, WriteError> {
-    // To decide on what was there before the last write would undo it. The watch that brings the write wakes us.
-    memory.pending.retain(|is_seen| !is_seen(&context.caches));
-    if !memory.pending.is_empty() {
-        return Ok(Action::requeue(AFTER_WRITE));
-    }
     let name = AppName::new(key.name.clone()).map_err(|error| error.to_string());
     let (coordinator, name) = match (&object.0, name) {
         (Ok(coordinator), Ok(name)) => (coordinator, name),
@@ -90,6 +118,13 @@ async fn look(
     if unknown_store && planned_before && !observed.removing {
         // What was decided holds until the store has answered, which wakes us.
         return Ok(Action::await_change());
+    }
+    if unknown_store && !observed.removing {
+        // An answer that comes at once spares a plan that is only about waiting for it.
+        let waited = memory.waits_since.get_or_insert_with(Instant::now).elapsed();
+        if let Some(left) = FIRST_ANSWER.checked_sub(waited).filter(|left| !left.is_zero()) {
+            return Ok(Action::requeue(left));
+        }
     }
 
     let now = Timestamp::now();

@@ -21,6 +21,7 @@ use muster_s3::store_revision;
 use crate::belonging::attached_workers;
 use crate::caches::{Caches, TLS_SECRET_TYPE};
 use crate::key::Key;
+use crate::packed::{ASSIGNMENT, Packed, REPORT};
 use crate::secrets::Named;
 
 /// The label with the revision of the template that a pod was made from. Set by the StatefulSet controller.
@@ -283,7 +284,7 @@ pub(crate) fn units(
 ) -> BTreeMap<u32, ObservedUnit> {
     let key = coordinator.sibling(application.as_str());
     let set = caches.stateful_sets.get(&key);
-    let template = set.as_deref().and_then(current_template);
+    let template = set.as_deref().and_then(|set| current_template(set));
     let belongs = |labels: &BTreeMap<String, String>| {
         labels.get(APPLICATION_LABEL).is_some_and(|app| app == application.as_str())
     };
@@ -316,17 +317,15 @@ fn current_template(set: &StatefulSet) -> Option<String> {
     (status.observed_generation == set.metadata.generation).then(|| status.update_revision.clone()).flatten()
 }
 
-fn observed_unit(pod: Option<&Pod>, unit: Option<&Unit>, template: Option<&str>) -> ObservedUnit {
-    let name = || unit.map(kube::ResourceExt::name_any).unwrap_or_default();
+fn observed_unit(pod: Option<&Pod>, unit: Option<&Packed<Unit>>, template: Option<&str>) -> ObservedUnit {
+    let name = || unit.map(|unit| unit.name_any()).unwrap_or_default();
     let read = |what: &str, error: serde_json::Error| {
         tracing::warn!(unit = name(), %error, "{what} cannot be read");
     };
-    let assigned = unit.and_then(|unit| unit.spec.assignment.clone());
     let assigned: Option<Assignment> =
-        assigned.and_then(|value| serde_json::from_value(value).map_err(|e| read("assignment", e)).ok());
-    let report = unit.and_then(|unit| unit.status.as_ref()?.report.clone());
+        unit.and_then(|unit| unit.part(ASSIGNMENT).map_err(|e| read("assignment", e)).ok()?);
     let report: Option<Report> =
-        report.and_then(|value| serde_json::from_value(value).map_err(|e| read("report", e)).ok());
+        unit.and_then(|unit| unit.part(REPORT).map_err(|e| read("report", e)).ok()?);
     let uid = pod.and_then(|pod| pod.metadata.uid.as_deref());
     // A report of an earlier pod of the same name says nothing about this one.
     let report = report.filter(|report| Some(report.instance.as_str()) == uid);
@@ -436,7 +435,7 @@ mod tests {
         with_container("Running", &json!({ "running": {} }))
     }
 
-    fn unit(assignment: &Value, report: &Value) -> Unit {
+    fn unit(assignment: &Value, report: &Value) -> Packed<Unit> {
         serde_json::from_value(json!({
             "apiVersion": "muster.dev/v1alpha1", "kind": "Unit", "metadata": {"name": "w-0"},
             "spec": {"application": "w", "coordinator": "mimir", "assignment": assignment},
@@ -455,7 +454,7 @@ mod tests {
 
     #[test]
     fn a_pod_without_a_unit_is_unknown_once_something_may_run_in_it() {
-        let of = |pod: Option<&Pod>, unit: Option<&Unit>| {
+        let of = |pod: Option<&Pod>, unit: Option<&Packed<Unit>>| {
             let unit = observed_unit(pod, unit, None);
             (unit.absent, unit.unknown, unit.has_stopped())
         };

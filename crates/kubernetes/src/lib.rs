@@ -18,6 +18,8 @@ mod key;
 mod lease;
 mod metrics;
 mod operate;
+mod pace;
+mod packed;
 mod quantity;
 mod report;
 mod secrets;

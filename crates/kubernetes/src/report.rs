@@ -109,22 +109,30 @@ fn count(units: usize) -> u32 {
     u32::try_from(units).unwrap_or(u32::MAX)
 }
 
-/// Whether a status says something that should not wait: another word than before, or something to remember.
+/// Whether a coordinator's status says something that should not wait.
 pub(crate) fn is_urgent(now: Option<&CoordinatorStatus>, next: &CoordinatorStatus) -> bool {
     now.is_none_or(|now| {
-        now.status != next.status
+        is_awaited(&now.status, &next.status)
             || now.carry_over != next.carry_over
             || now.observed_generation != next.observed_generation
-            || answers(&now.conditions) != answers(&next.conditions)
     })
 }
 
-fn answers(conditions: &[Condition]) -> Vec<(ConditionType, ConditionStatus, &str)> {
-    conditions.iter().map(|c| (c.kind, c.status, c.reason.as_str())).collect()
+/// Whether a worker's status says something that should not wait.
+pub(crate) fn is_urgent_for_worker(now: Option<&WorkerStatus>, next: &WorkerStatus) -> bool {
+    let asked_anew = now.is_some_and(|now| now.observed_generation != next.observed_generation);
+    asked_anew || is_awaited(now.map_or("", |now| &now.status), &next.status)
+}
+
+/// Whether a status begins to say what people and programs wait for: that all is well, or that it does not become so by itself. What
+/// lies between passes, often within a second.
+fn is_awaited(now: &str, next: &str) -> bool {
+    let passes = [WorkloadStatus::Waiting, WorkloadStatus::Maintenance];
+    now != next && !passes.iter().any(|status| status.as_str() == next)
 }
 
 /// What of the change from one set of conditions to the next is an event: every condition that turned bad, and the end of the last
-/// one that was.
+/// one that was. Units that start are worth one only where nothing serves meanwhile.
 pub(crate) fn events(now: &[Condition], next: &[Condition]) -> Vec<Event> {
     let bad = |condition: &Condition| match condition.kind {
         ConditionType::Degraded => condition.status == ConditionStatus::True,
@@ -133,11 +141,17 @@ pub(crate) fn events(now: &[Condition], next: &[Condition]) -> Vec<Event> {
     let said = |condition: &Condition| {
         now.iter().any(|c| c.kind == condition.kind && c.reason == condition.reason && bad(c))
     };
+    let passes = |condition: &Condition| {
+        condition.kind != ConditionType::Available && condition.reason == Reason::Starting.as_str()
+    };
     let mut events: Vec<Event> = next
         .iter()
-        .filter(|condition| bad(condition) && !said(condition))
+        .filter(|condition| bad(condition) && !passes(condition) && !said(condition))
         .map(|condition| {
-            event(EventType::Warning, &condition.reason, format!("{:?}", condition.kind), &condition.message)
+            // A rollout that goes on is what was asked for.
+            let expected = condition.reason == Reason::RollingOut.as_str();
+            let type_ = if expected { EventType::Normal } else { EventType::Warning };
+            event(type_, &condition.reason, format!("{:?}", condition.kind), &condition.message)
         })
         .collect();
     let all_good = |conditions: &[Condition]| !conditions.is_empty() && !conditions.iter().any(bad);
@@ -195,6 +209,43 @@ fn event(type_: EventType, reason: &str, action: String, message: &str) -> Event
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn starting_units_are_no_event_while_others_serve() {
+        use ConditionStatus::{False, True};
+        let of = |kind, status, reason: Reason| Condition {
+            kind,
+            status,
+            reason: reason.as_str().to_owned(),
+            message: "m".to_owned(),
+        };
+        let well = [
+            of(ConditionType::RolledOut, True, Reason::AsExpected),
+            of(ConditionType::Available, True, Reason::AsExpected),
+            of(ConditionType::Degraded, False, Reason::AsExpected),
+        ];
+        let with = |changes: &[Condition]| {
+            well.clone().map(|c| changes.iter().find(|change| change.kind == c.kind).cloned().unwrap_or(c))
+        };
+        let starting = with(&[
+            of(ConditionType::RolledOut, False, Reason::Starting),
+            of(ConditionType::Degraded, True, Reason::Starting),
+        ]);
+        let rolling = with(&[of(ConditionType::RolledOut, False, Reason::RollingOut)]);
+        let down = with(&[of(ConditionType::Available, False, Reason::Starting)]);
+        let halted = with(&[of(ConditionType::RolledOut, False, Reason::RolloutHalted)]);
+        let said = |now: &[Condition], next: &[Condition]| {
+            let events = events(now, next).into_iter();
+            events.map(|event| format!("{:?} {}", event.type_, event.reason)).collect::<Vec<_>>().join(", ")
+        };
+        assert_eq!(said(&well, &starting), "");
+        assert_eq!(said(&well, &rolling), "Normal RollingOut");
+        assert_eq!(said(&rolling, &rolling), "");
+        assert_eq!(said(&rolling, &halted), "Warning RolloutHalted");
+        assert_eq!(said(&well, &down), "Warning Starting");
+        assert_eq!(said(&starting, &well), "Normal AsExpected");
+        assert_eq!(said(&[], &well), "Normal AsExpected");
+    }
 
     #[test]
     fn a_worker_has_an_event_when_it_turns_bad_and_when_it_is_well_again() {

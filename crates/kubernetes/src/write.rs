@@ -30,6 +30,8 @@ use crate::metrics::Metrics;
 
 /// The annotation with a hash of all that an object was asked to be.
 const WANTED_ANNOTATION: &str = "muster.dev/wanted";
+/// A version that no object has: the server makes an object that is applied with it, and refuses where there is one already.
+const NO_VERSION: &str = "1";
 /// After which a write that no watch brought is taken for undone.
 const LONGEST_LAG: Duration = Duration::from_secs(10);
 /// How long one request may take.
@@ -135,16 +137,16 @@ impl Writer {
     }
 
     /// Brings an object to what it is to be. Answers what to wait for if something was written.
-    pub(crate) async fn put<K: Kind>(
+    pub(crate) async fn put<K: Kind, C: Resource + Serialize + 'static>(
         &self,
         caches: &Caches,
-        cache: fn(&Caches) -> &Cache<K>,
+        cache: fn(&Caches) -> &Cache<C>,
         wanted: K,
         mode: Mode,
     ) -> Result<Option<Pending>, WriteError> {
         let there = cache(caches).get(&Key::of(&wanted));
         let written = self.apply(there.as_deref(), wanted, mode).await?;
-        Ok(written.map(|written| {
+        Ok(written.map(|written: K| {
             seen(&written, move |caches, key| cache(caches).get(key).map(|o| version(o.as_ref())))
         }))
     }
@@ -163,42 +165,59 @@ impl Writer {
             .map(|written| seen(&written, |caches, key| caches.units.get(key).map(|o| version(o.as_ref())))))
     }
 
-    async fn apply<K: Kind>(
+    async fn apply<K: Kind, C: Resource + Serialize>(
         &self,
-        there: Option<&K>,
+        there: Option<&C>,
         mut wanted: K,
         mode: Mode,
     ) -> Result<Option<K>, WriteError> {
         let key = Key::of(&wanted);
         let kind = K::kind(&()).into_owned();
         // What is no longer wanted is seen by this, also by an operator that never knew of it.
-        let hash = Revision::of([to_value(&wanted).to_string().as_bytes()]).to_string();
-        wanted.annotations_mut().insert(WANTED_ANNOTATION.to_owned(), hash.clone());
-        let value = to_value(&wanted);
+        let text = serde_json::to_string(&wanted).unwrap_or_default();
+        let hash = Revision::of([text.as_bytes()]).to_string();
         let memo = (kind.clone(), key.clone());
+        let settled = there
+            .map(|there| Settled { wanted: hash.clone(), version: there.meta().resource_version.clone() });
+        if settled.is_some() && self.memos().get(&memo) == settled.as_ref() {
+            return Ok(None);
+        }
+        wanted.annotations_mut().insert(WANTED_ANNOTATION.to_owned(), hash.clone());
         match there {
             Some(there) if !is_ours(there, &wanted) => return Err(WriteError::Foreign { kind, key }),
             Some(there) => {
-                let settled = Settled { wanted: hash.clone(), version: there.resource_version() };
-                if self.memos().get(&memo) == Some(&settled) {
-                    return Ok(None);
-                }
-                if includes(&to_value(there), &value) {
-                    self.memos().insert(memo, settled);
+                if includes(&to_value(there), &to_value(&wanted)) {
+                    self.memos().extend(settled.map(|settled| (memo, settled)));
                     return Ok(None);
                 }
                 if mode == Mode::Guarded {
-                    wanted.meta_mut().resource_version = there.resource_version();
+                    wanted.meta_mut().resource_version = there.meta().resource_version.clone();
                 }
             }
             None if mode == Mode::UpdateOnly => return Ok(None),
-            None => self.check_absent(&key, &wanted).await?,
+            None => wanted.meta_mut().resource_version = Some(NO_VERSION.to_owned()),
         }
         let params = PatchParams::apply(MANAGER).force();
-        let patch = Patch::Apply(&wanted);
         let api = self.api::<K>(&key);
-        let mut written = self.ask::<K, _>(&key, "apply", api.patch(&key.name, &params, &patch)).await?;
-        if let Some(surplus) = surplus(&to_value(&written), &value) {
+        let apply = async |wanted: &K| {
+            let patch = Patch::Apply(wanted);
+            self.ask::<K, _>(&key, "apply", api.patch(&key.name, &params, &patch)).await
+        };
+        let mut written = match apply(&wanted).await {
+            // What is not in the cache is there all the same: without our label, or since a moment ago.
+            Err(WriteError::Conflict { .. }) if there.is_none() => {
+                match self.read::<K>(&key).await? {
+                    Some(there) if !is_ours(&there, &wanted) => {
+                        return Err(WriteError::Foreign { kind, key });
+                    }
+                    Some(_) => wanted.meta_mut().resource_version = None,
+                    None => return Err(WriteError::Conflict { kind, key }),
+                }
+                apply(&wanted).await?
+            }
+            answer => answer?,
+        };
+        if let Some(surplus) = surplus(&to_value(&written), &to_value(&wanted)) {
             let (params, patch) = (PatchParams::default(), Patch::Merge(&surplus));
             written = self.ask::<K, _>(&key, "patch", api.patch(&key.name, &params, &patch)).await?;
         }
@@ -209,16 +228,6 @@ impl Writer {
     /// Reads an object that no cache has.
     pub(crate) async fn read<K: Kind>(&self, key: &Key) -> Result<Option<K>, WriteError> {
         self.ask::<K, _>(key, "get", self.api::<K>(key).get_opt(&key.name)).await
-    }
-
-    /// What is not in the cache may be there all the same, without our label.
-    async fn check_absent<K: Kind>(&self, key: &Key, wanted: &K) -> Result<(), WriteError> {
-        match self.read::<K>(key).await? {
-            Some(there) if !is_ours(&there, wanted) => {
-                Err(WriteError::Foreign { kind: K::kind(&()).into_owned(), key: key.clone() })
-            }
-            _ => Ok(()),
-        }
     }
 
     /// Writes the status of an object of ours, if it is another than `now`. It must not have changed since it was cached.

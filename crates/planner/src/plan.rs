@@ -229,11 +229,11 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
     let progress = progress(observed, &line, &declared, &members, &rollout, target.as_ref(), gate);
     let balancers = planned_balancers(observed, &balancers_wanted, gate);
     let conditions = status::conditions(observed, &findings, &coverage, options.is_some(), &progress);
-    let wants: BTreeMap<&UnitName, &Want> = members.iter().map(|m| (&m.name, &m.want)).collect();
+    let told: Told<'_> = members.iter().map(|m| (&m.name, (&m.want, assignments.get(&m.name)))).collect();
     let workers: BTreeMap<AppName, PlannedApplication> = observed
         .workers
         .iter()
-        .map(|(name, worker)| (name.clone(), planned_worker(observed, name, worker, &wants, gate, &findings)))
+        .map(|(name, worker)| (name.clone(), planned_worker(observed, name, worker, &told, gate, &findings)))
         .collect();
     let status = if observed.removing {
         let left = balancers.units.len() + workers.values().map(|w| w.units.len()).sum::<usize>();
@@ -538,11 +538,14 @@ fn progress<'a>(
     }
 }
 
+/// For each unit what is wanted of it, and what it is told, if that is anything new.
+type Told<'a> = BTreeMap<&'a UnitName, (&'a Want, Option<&'a Assignment>)>;
+
 fn planned_worker(
     observed: &Observed,
     name: &AppName,
     worker: &ObservedWorker,
-    wants: &BTreeMap<&UnitName, &Want>,
+    told: &Told<'_>,
     gate: Gate,
     findings: &[Finding],
 ) -> PlannedApplication {
@@ -558,15 +561,17 @@ fn planned_worker(
             units.insert(*number);
         }
         let hold = Want::Hold;
-        let want = wants.get(&name.unit(*number)).copied().unwrap_or(&hold);
-        unit_statuses.insert(*number, status::of_worker_unit(unit, want, gate, &observed.name));
+        let unit_name = name.unit(*number);
+        let (want, next) = told.get(&unit_name).copied().unwrap_or((&hold, None));
+        unit_statuses.insert(*number, status::of_worker_unit(unit, next, want, gate, &observed.name));
     }
     let mut said: Vec<Status> =
         units.iter().filter(|n| wanted.contains(n)).filter_map(|n| unit_statuses.get(n).cloned()).collect();
     let missing = wanted.clone().filter(|n| !worker.units.contains_key(n)).count();
     said.extend(std::iter::repeat_n(Status::new(WorkloadStatus::Waiting, "being made"), missing));
     let status = if leaving {
-        let held = units.iter().any(|n| wants.get(&name.unit(*n)).is_some_and(|want| **want == Want::Hold));
+        let held =
+            units.iter().any(|n| told.get(&name.unit(*n)).is_some_and(|(want, _)| **want == Want::Hold));
         status::removing(observed, units.len(), held, findings)
     } else {
         status::of_worker(status::of_findings(name, findings), &said, worker.spec.units)

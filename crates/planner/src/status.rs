@@ -2,7 +2,7 @@
 
 use muster_api::{Condition, ConditionStatus, ConditionType};
 use muster_model::{AppName, Coverage, Finding, Reason, RoleSet, Status, Subject, WorkloadStatus};
-use muster_relation::{Exit, Report, Run, Service};
+use muster_relation::{Assignment, Exit, Report, Run, Service};
 
 use crate::gate::Gate;
 use crate::observed::{ObjectStore, Observed, ObservedUnit, Probe};
@@ -69,8 +69,14 @@ pub(crate) fn of_findings(app: &AppName, findings: &[Finding]) -> Status {
     )
 }
 
-/// The status of one worker unit.
-pub(crate) fn of_worker_unit(unit: &ObservedUnit, want: &Want, gate: Gate, coordinator: &AppName) -> Status {
+/// The status of one worker unit that is told `next`, if it is told anything new.
+pub(crate) fn of_worker_unit(
+    unit: &ObservedUnit,
+    next: Option<&Assignment>,
+    want: &Want,
+    gate: Gate,
+    coordinator: &AppName,
+) -> Status {
     let report = match seen(unit) {
         Ok(report) => report,
         Err(status) => return status,
@@ -100,7 +106,7 @@ pub(crate) fn of_worker_unit(unit: &ObservedUnit, want: &Want, gate: Gate, coord
     if let Some(message) = unit.refused() {
         return Status::new(WorkloadStatus::Blocked, format!("config rejected: {message}"));
     }
-    of_service(unit, report)
+    of_service(report, next.or(unit.assigned.as_ref()))
 }
 
 /// The status of one load balancer unit.
@@ -125,7 +131,7 @@ pub(crate) fn of_balancer_unit(unit: &ObservedUnit, wanted: bool, gate: Gate) ->
             None if unit.answers() && !unit.is_ready() => {
                 Status::new(WorkloadStatus::Maintenance, "reloading: it serves meanwhile")
             }
-            None => of_service(unit, report),
+            None => of_service(report, unit.assigned.as_ref()),
         },
         _ => Status::new(WorkloadStatus::Waiting, "not started yet"),
     }
@@ -145,11 +151,10 @@ fn seen(unit: &ObservedUnit) -> Result<&Report, Status> {
     }
 }
 
-fn of_service(unit: &ObservedUnit, report: &Report) -> Status {
+fn of_service(report: &Report, assigned: Option<&Assignment>) -> Status {
     if let Some(error) = &report.last_error {
         return Status::new(WorkloadStatus::Error, error.clone());
     }
-    let assigned = unit.assigned.as_ref();
     let changing = match (assigned, &report.applied) {
         (Some(assigned), Some(applied)) => {
             applied.revision != assigned.revision || applied.roles != assigned.roles

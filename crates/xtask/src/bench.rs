@@ -5,7 +5,7 @@ use std::process::Command;
 use muster_testkit::servers::workspace;
 
 use crate::run::succeed;
-use crate::servers;
+use crate::{images, servers};
 
 /// Builds what is missing, then measures the named parts, or all.
 ///
@@ -18,5 +18,6 @@ pub(crate) fn run(parts: &[String]) -> anyhow::Result<()> {
     // The whole workspace, so that everything is built with the features that it has in tests.
     build.current_dir(workspace()).args(["build", "--release", "--locked", "--workspace", "--bins"]);
     succeed(&mut build, HINT)?;
+    images::program()?;
     succeed(Command::new(workspace().join("target/release/bench")).args(parts), HINT)
 }

@@ -30,6 +30,7 @@ const FILES: &[Made] = &[
     ("deploy/helm/muster/files/lease-rules.yaml", chart::lease_rules),
     ("deploy/helm/muster/files/unit-reports.yaml", chart::unit_reports),
     ("deploy/helm/muster/files/deletion.yaml", chart::deletion),
+    ("deploy/helm/muster/files/nesting.yaml", chart::nesting),
 ];
 const PAGE_NOTE: &str = "<!-- Made by `cargo xtask generate`; do not edit. -->\n";
 const YAML_NOTE: &str = "# Made by `cargo xtask generate`; do not edit.\n";

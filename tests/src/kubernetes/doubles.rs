@@ -23,6 +23,9 @@ use tokio::time::sleep;
 /// How soon what the API server did not take is tried again, and a watch that ended is begun anew.
 const AGAIN: Duration = Duration::from_millis(300);
 
+/// How long a pod takes to run.
+const START: Duration = Duration::from_millis(300);
+
 /// A namespace and a name.
 type Key = (String, String);
 
@@ -163,6 +166,8 @@ fn run(client: &Client, state: &Arc<Mutex<State>>, pod: &Pod) {
     });
     let (client, state) = (client.clone(), Arc::clone(state));
     tokio::spawn(async move {
+        // The least that a node takes: what others decide about a pod that does not run yet is decided by then.
+        sleep(START).await;
         let api: Api<Pod> = Api::namespaced(client.clone(), &key.0);
         let patch = Patch::Merge(json!({ "metadata": {"uid": uid}, "status": status }));
         while let Err(error) = api.patch_status(&key.1, &PatchParams::default(), &patch).await {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use muster_testkit::kubernetes::Cluster;
-use muster_testkit::{Process, binaries, http, wait_until};
+use muster_testkit::{Process, http, wait_until};
 use nix::sys::signal::Signal;
 use serde_json::json;
 
@@ -26,6 +26,7 @@ impl Operator {
     pub(super) fn start(
         cluster: &Cluster,
         directory: &Path,
+        program: &Path,
         identity: &str,
         namespace: Option<&str>,
     ) -> Self {
@@ -35,10 +36,10 @@ impl Operator {
         let kubeconfig = kubeconfig(cluster, directory);
         let log = directory.join(format!("{identity}.log"));
         let command = {
-            let (admin, identity, namespace) =
-                (admin.clone(), identity.to_owned(), namespace.map(str::to_owned));
+            let (admin, program) = (admin.clone(), program.to_owned());
+            let (identity, namespace) = (identity.to_owned(), namespace.map(str::to_owned));
             Box::new(move || {
-                let mut command = Command::new(binaries::path("coordinator"));
+                let mut command = Command::new(&program);
                 command
                     .args(["operate", "--image", "ghcr.io/muster-dev/muster:0.1.0"])
                     .args(["--identity", &identity, "--admin-address", &admin])

@@ -38,6 +38,8 @@ pub struct Site {
     pub client: Client,
     /// The site's own files: logs, keys, objects in S3.
     pub directory: TempDir,
+    /// The operator's program.
+    pub program: PathBuf,
     store: Option<Process>,
 }
 
@@ -77,7 +79,8 @@ impl Site {
             }
         }
         let client = cluster.client().await;
-        let mut site = Self { cluster, client, directory, store: None };
+        let mut site =
+            Self { cluster, client, directory, program: binaries::path("coordinator"), store: None };
         site.start_store().await;
         site
     }
@@ -236,12 +239,12 @@ impl Site {
 
     /// Starts the operator as a process of its own, with the rights of its ServiceAccount and the identity of that pod name.
     pub fn operator(&self, identity: &str) -> Operator {
-        Operator::start(&self.cluster, self.directory.path(), identity, None)
+        Operator::start(&self.cluster, self.directory.path(), &self.program, identity, None)
     }
 
     /// The same for one namespace.
     pub fn operator_in(&self, identity: &str, namespace: &str) -> Operator {
-        Operator::start(&self.cluster, self.directory.path(), identity, Some(namespace))
+        Operator::start(&self.cluster, self.directory.path(), &self.program, identity, Some(namespace))
     }
 
     /// Starts to play kubelets and agents.

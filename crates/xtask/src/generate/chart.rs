@@ -44,6 +44,11 @@ pub(super) fn deletion() -> anyhow::Result<String> {
     part("ValidatingAdmissionPolicy", "muster-deletion", "spec")
 }
 
+/// How deep what is free of form may nest.
+pub(super) fn nesting() -> anyhow::Result<String> {
+    part("ValidatingAdmissionPolicy", "muster-nesting", "spec")
+}
+
 /// One field of one of the operator's objects, as a document.
 fn part(kind: &str, name: &str, field: &'static str) -> anyhow::Result<String> {
     let objects: Vec<Value> = muster_model::yaml::documents(&operator()?)?;

@@ -33,7 +33,7 @@ const BUNDLE: &str = "muster-bundle";
 pub(crate) fn run() -> anyhow::Result<()> {
     let directory = binaries::images();
     fs::create_dir_all(&directory).with_context(|| format!("failed to make {}", directory.display()))?;
-    let built = build()?;
+    let built = program()?;
     let size = write(&directory, "muster", images::MUSTER, &muster(&built))?;
     if size > MAX_SIZE {
         bail!("Muster's image has {size} bytes; at most {MAX_SIZE} are allowed");
@@ -62,8 +62,11 @@ fn write(directory: &Path, file: &str, name: &str, image: &Image) -> anyhow::Res
     Ok(size)
 }
 
-/// Builds the programs without any library of this machine. Answers where they are.
-fn build() -> anyhow::Result<PathBuf> {
+/// Builds the image's program, without any library of this machine. Answers where it is.
+///
+/// # Errors
+/// The build fails.
+pub(crate) fn program() -> anyhow::Result<PathBuf> {
     let target = format!("{}-unknown-linux-musl", env::consts::ARCH);
     add_target(&target)?;
     let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));

@@ -25,7 +25,7 @@ struct Figure {
 }
 
 /// The parts, in the order in which they are measured.
-const PARTS: [&str; 6] = ["plan", "agent", "rest", "up", "balancer", "kubernetes"];
+const PARTS: [&str; 7] = ["plan", "agent", "rest", "up", "balancer", "kubernetes", "fleet"];
 
 async fn measure(part: &str) -> anyhow::Result<Vec<Figure>> {
     match part {
@@ -35,6 +35,7 @@ async fn measure(part: &str) -> anyhow::Result<Vec<Figure>> {
         "up" => up::figures().await,
         "balancer" => balancer::figures().await,
         "kubernetes" => kubernetes::figures(),
+        "fleet" => kubernetes::fleet_figures(),
         unknown => bail!("{unknown:?} is no part of the benchmark; the parts are {}", PARTS.join(", ")),
     }
 }

@@ -50,14 +50,25 @@ impl Audit {
 
     /// What was written in a namespace, or in all, since a moment. Left out are Kubernetes' own controllers, and the operator's lease.
     pub(super) fn since(&self, moment: Moment, namespace: Option<&str>) -> anyhow::Result<Writes> {
+        self.count(moment, |object| namespace.is_none_or(|namespace| object["namespace"] == namespace))
+    }
+
+    /// What was written of one unit's own objects: its Unit, with its status, and its pod.
+    pub(super) fn of_unit(&self, moment: Moment, namespace: &str, unit: &str) -> anyhow::Result<Writes> {
+        self.count(moment, |object| {
+            let own = object["resource"] == "units" || object["resource"] == "pods";
+            own && object["namespace"] == namespace && object["name"] == unit
+        })
+    }
+
+    fn count(&self, moment: Moment, counts: impl Fn(&Value) -> bool) -> anyhow::Result<Writes> {
         let log = fs::read(&self.path).context("no audit log")?;
         let mut writes = Writes::new();
         for line in log[moment.0..].split_inclusive(|byte| *byte == b'\n') {
             // The last line may be under way.
             let Some(line) = line.strip_suffix(b"\n") else { continue };
             let event: Value = serde_json::from_slice(line)?;
-            let place = event["objectRef"]["namespace"].as_str();
-            if let Some(write) = write(&event).filter(|_| namespace.is_none() || place == namespace) {
+            if let Some(write) = write(&event).filter(|_| counts(&event["objectRef"])) {
                 *writes.entry(write).or_default() += 1;
             }
         }

@@ -11,9 +11,11 @@ mod toggle;
 mod watched;
 mod writes;
 
-use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
+use std::{env, fs};
 
 use anyhow::{Context as _, anyhow};
 use muster_testkit::kubernetes::{Cluster, Level};
@@ -30,23 +32,27 @@ const IMAGE_BAR: u64 = 40_000_000;
 const WINDOW: Duration = Duration::from_secs(60);
 const SOON: Duration = Duration::from_secs(30);
 
-/// Measures everything in a thread of its own: it moves into a cluster's network, where no other part is to be.
+/// What one deployment at a time costs and takes.
 pub(crate) fn figures() -> anyhow::Result<Vec<Figure>> {
+    apart(|| async {
+        let mut figures = small().await?;
+        figures.push(image()?);
+        Ok(figures)
+    })
+}
+
+/// What very many deployments at once cost and take.
+pub(crate) fn fleet_figures() -> anyhow::Result<Vec<Figure>> {
+    apart(fleet::figures)
+}
+
+/// Measures in a thread of its own: it moves into a cluster's network, where no other part is to be.
+fn apart<F: Future<Output = anyhow::Result<Vec<Figure>>>>(
+    measurement: impl FnOnce() -> F + Send + 'static,
+) -> anyhow::Result<Vec<Figure>> {
     let thread = thread::Builder::new().name("kubernetes".to_owned()).spawn(|| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(async {
-            let only = std::env::var("BENCH_ONLY").unwrap_or_default();
-            if only == "fleet" {
-                return fleet::figures().await;
-            }
-            let mut figures = small().await?;
-            if !only.is_empty() {
-                return Ok(figures);
-            }
-            figures.extend(fleet::figures().await?);
-            figures.push(image()?);
-            anyhow::Ok(figures)
-        })
+        runtime.block_on(measurement())
     });
     thread?.join().map_err(|_| anyhow!("it panicked; what it said stands above"))?
 }
@@ -54,22 +60,15 @@ pub(crate) fn figures() -> anyhow::Result<Vec<Figure>> {
 async fn small() -> anyhow::Result<Vec<Figure>> {
     let cluster = Cluster::start_audited(Level::Api);
     cluster.enter();
-    let site = Site::install(cluster, Level::Controllers).await;
+    let site = shipped(Site::install(cluster, Level::Controllers).await)?;
     let audit = Audit::new(site.cluster.audit_log());
     let doubles = site.doubles();
     let mut operator = site.operator("operator-0");
     operator.wait_leads(SOON).await;
 
     let mut figures = writes::figures(&site, &audit, &mut operator).await?;
-    let only = std::env::var("BENCH_ONLY").unwrap_or_default();
-    if only == "writes" {
-        return Ok(figures);
-    }
     let mut bare = Bare::start(&site).await?;
     figures.extend(scale::figures(&site, &audit, &mut bare).await?);
-    if only == "scale" {
-        return Ok(figures);
-    }
     let (toggles, _agent) = toggle::figures(&site, &doubles, &audit, &mut bare).await?;
     figures.extend(toggles);
     figures.push(quiet(&audit).await?);
@@ -97,20 +96,28 @@ async fn quiet(audit: &Audit) -> anyhow::Result<Figure> {
     })
 }
 
-/// The image holds nothing but this program.
+/// The image holds nothing but this program, which `cargo xtask bench` builds.
+fn program() -> PathBuf {
+    let target = format!("target/{}-unknown-linux-musl/image/muster-bundle", env::consts::ARCH);
+    workspace().join(target)
+}
+
+/// Runs the operator from the image's program.
+fn shipped(mut site: Site) -> anyhow::Result<Site> {
+    // It is the one that it is called by.
+    site.program = site.directory.path().join("coordinator");
+    symlink(program(), &site.program)?;
+    Ok(site)
+}
+
 fn image() -> anyhow::Result<Figure> {
-    let program = workspace().join("target/x86_64-unknown-linux-musl/image/muster-bundle");
-    let what = "static image, uncompressed: its program".to_owned();
-    let bar = megabytes(IMAGE_BAR);
-    if !program.is_file() {
-        let measured = "not built".to_owned();
-        anstream::println!(
-            "  no image was built; `cargo xtask images` builds it, prints its size and holds the bar"
-        );
-        return Ok(Figure { what, measured, bar, holds: true });
-    }
-    let size = fs::metadata(&program).context("no program")?.len();
-    Ok(Figure { what, measured: megabytes(size), bar, holds: size <= IMAGE_BAR })
+    let size = fs::metadata(program()).context("no program")?.len();
+    Ok(Figure {
+        what: "static image, uncompressed: its program".to_owned(),
+        measured: megabytes(size),
+        bar: megabytes(IMAGE_BAR),
+        holds: size <= IMAGE_BAR,
+    })
 }
 
 fn megabytes(bytes: u64) -> String {

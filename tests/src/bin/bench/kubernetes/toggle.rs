@@ -12,7 +12,7 @@ use muster_tests::kubernetes::doubles::Doubles;
 use serde_json::json;
 
 use super::agent::Agent;
-use super::audit::{Audit, list, of_units, total};
+use super::audit::{Audit, list, total};
 use super::bare::Bare;
 use super::deployment::{SETTLED, base, settled, worker};
 use super::percentile;
@@ -56,7 +56,7 @@ pub(super) async fn figures(
     let writes = audit.since(before, Some(NAMESPACE))?;
     list(&format!("{} role toggles of one unit with a real agent", PLAIN.times), &writes);
     let per_toggle = |writes: usize| writes as f64 / PLAIN.times as f64;
-    let own = per_toggle(of_units(&writes));
+    let own = per_toggle(total(&audit.of_unit(before, NAMESPACE, &format!("{WORKER}-0"))?));
     let mut figures = plain.figures("role toggled to old process ended", PLAIN.times, Some(BAR));
     figures.push(Figure {
         what: format!(

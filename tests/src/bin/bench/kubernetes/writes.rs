@@ -73,7 +73,7 @@ pub(super) async fn figures(
     audit.over().await?;
     let writes = audit.since(before, Some(NAMESPACE))?;
     list(&format!("one unit joins {UNITS}"), &writes);
-    let own = of_units(&writes);
+    let own = total(&audit.of_unit(before, NAMESPACE, &format!("{WORKER}-{UNITS}"))?);
     figures.push(Figure {
         what: format!("API writes, one unit joins {UNITS}: of its own objects (all: {})", total(&writes)),
         measured: own.to_string(),
