@@ -22,8 +22,8 @@ use tokio::time::sleep;
 
 /// How long a step may take on a machine that builds and tests at the same time.
 const SETTLED: Duration = Duration::from_secs(60);
-/// How long a namespace must look the same to be taken for settled: longer than a status waits for the next one.
-const REST: Duration = Duration::from_secs(2);
+/// How long a namespace must look the same to be taken for settled: longer than all that the operator puts off, also on a busy machine.
+const REST: Duration = Duration::from_secs(4);
 /// How long it may take until an edit by hand is undone.
 const MENDED: Duration = Duration::from_secs(20);
 /// How long others wait for a leader that is silent.

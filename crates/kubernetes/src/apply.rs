@@ -36,7 +36,7 @@ use crate::report;
 use crate::write::{Mode, Pending, WriteError, seen_coordinator, seen_worker};
 
 /// How many writes of one coordinator are under way at once.
-const AT_ONCE: usize = 16;
+const AT_ONCE: usize = 8;
 /// How long a status that says nothing urgent waits for the next one: a rollout of many units need not write one for each.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 

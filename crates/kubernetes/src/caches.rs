@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{StatefulSet, StatefulSetStatus};
-use k8s_openapi::api::core::v1::{Pod, Secret, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod, Secret, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
@@ -461,15 +461,17 @@ fn prune_stateful_set(set: &mut Packed<StatefulSet>) {
 fn prune_pod(pod: &mut Pod) {
     pod.spec = None;
     if let Some(status) = &mut pod.status {
-        for container in
-            status.container_statuses.iter_mut().chain(&mut status.init_container_statuses).flatten()
-        {
-            container.resources = None;
-            container.volume_mounts = None;
-            container.allocated_resources = None;
+        let containers = status.container_statuses.iter_mut().chain(&mut status.init_container_statuses);
+        for container in containers.flatten() {
+            *container = ContainerStatus {
+                name: std::mem::take(&mut container.name),
+                state: container.state.take(),
+                ..ContainerStatus::default()
+            };
         }
     }
     pod.metadata.annotations = None;
+    pod.metadata.owner_references = None;
 }
 
 #[cfg(test)]

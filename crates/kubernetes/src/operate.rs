@@ -31,8 +31,9 @@ use crate::{coordinators, workers};
 
 /// The Lease that the acting operator holds.
 const LEASE: &str = "muster-operator";
-/// How many coordinators are looked at at once. Every look waits for the API server most of its time.
-const CONCURRENCY: u16 = 16;
+/// How many coordinators are looked at at once. Every look waits for the API server most of its time, with several requests at once
+/// (`apply::AT_ONCE`), each of which has a connection of its own: more would cost memory and make nothing faster.
+const CONCURRENCY: u16 = 8;
 /// How long a look that is under way at the end may take.
 const END_DEADLINE: Duration = Duration::from_secs(5);
 /// How many events may wait to be recorded.
