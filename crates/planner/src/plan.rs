@@ -226,7 +226,12 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
     carry.documents = documents(&observed.carry, rendered.as_ref(), &members, &rollout, &carry);
     let cluster = cluster(observed, &line, &carry);
 
-    let progress = progress(observed, &line, &declared, &members, &rollout, target.as_ref(), gate);
+    let mut progress = progress(observed, &line, &declared, &members, &rollout, target.as_ref(), gate);
+    // A document that it is told right now is yet to be taken up.
+    progress.balancers_current &= observed.balancers.iter().all(|(number, unit)| {
+        let next = assignments.get(&observed.name.unit(*number));
+        next.is_none_or(|next| unit.assigned.as_ref() == Some(next))
+    });
     let balancers = planned_balancers(observed, &balancers_wanted, gate);
     let conditions = status::conditions(observed, &findings, &coverage, options.is_some(), &progress);
     let told: Told<'_> = members.iter().map(|m| (&m.name, (&m.want, assignments.get(&m.name)))).collect();
