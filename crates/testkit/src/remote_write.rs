@@ -136,6 +136,7 @@ impl Journal {
 pub struct Writer {
     stop: watch::Sender<bool>,
     progress: watch::Receiver<u64>,
+    last_failure: watch::Receiver<Option<String>>,
     task: JoinHandle<Journal>,
 }
 
@@ -155,8 +156,9 @@ impl Writer {
         ensure!(!settings.interval.is_zero(), "the interval must be longer than 0");
         let (stop, stopped) = watch::channel(false);
         let (acknowledged, progress) = watch::channel(0);
-        let task = tokio::spawn(write(settings, client, stopped, acknowledged));
-        Ok(Self { stop, progress, task })
+        let (failure, last_failure) = watch::channel(None);
+        let task = tokio::spawn(write(settings, client, stopped, acknowledged, failure));
+        Ok(Self { stop, progress, last_failure, task })
     }
 
     /// How many samples are acknowledged so far.
@@ -173,8 +175,10 @@ impl Writer {
         let mut progress = self.progress.clone();
         let goal = *progress.borrow() + more;
         let reached = tokio::time::timeout(within, progress.wait_for(|count| *count >= goal)).await;
-        let reached = reached
-            .with_context(|| format!("{more} more samples were not acknowledged within {within:?}"))?;
+        let reached = reached.with_context(|| {
+            let last = self.last_failure.borrow().clone().unwrap_or_else(|| "none".to_owned());
+            format!("{more} more samples were not acknowledged within {within:?}; the last failure: {last}")
+        })?;
         reached.map(drop).context("the writer ended")
     }
 
@@ -193,6 +197,7 @@ async fn write(
     mut client: Client,
     mut stopped: watch::Receiver<bool>,
     acknowledged: watch::Sender<u64>,
+    last_failure: watch::Sender<Option<String>>,
 ) -> Journal {
     let started = Instant::now();
     let mut journal = Journal {
@@ -224,11 +229,9 @@ async fn write(
                     break;
                 }
                 Err(error) => {
-                    journal.failures.push(Failure {
-                        number,
-                        at: Instant::now(),
-                        reason: format!("{error:#}"),
-                    });
+                    let reason = format!("{error:#}");
+                    last_failure.send_replace(Some(reason.clone()));
+                    journal.failures.push(Failure { number, at: Instant::now(), reason });
                 }
             }
         }
