@@ -7,6 +7,9 @@ use muster_testkit::servers::workspace;
 use crate::run::succeed;
 use crate::{images, servers};
 
+/// The parts that run the image's program, which takes minutes to build.
+const OF_IMAGE: [&str; 2] = ["kubernetes", "fleet"];
+
 /// Builds what is missing, then measures the named parts, or all.
 ///
 /// # Errors
@@ -18,6 +21,8 @@ pub(crate) fn run(parts: &[String]) -> anyhow::Result<()> {
     // The whole workspace, so that everything is built with the features that it has in tests.
     build.current_dir(workspace()).args(["build", "--release", "--locked", "--workspace", "--bins"]);
     succeed(&mut build, HINT)?;
-    images::program()?;
+    if parts.is_empty() || parts.iter().any(|part| OF_IMAGE.contains(&part.as_str())) {
+        images::program()?;
+    }
     succeed(Command::new(workspace().join("target/release/bench")).args(parts), HINT)
 }

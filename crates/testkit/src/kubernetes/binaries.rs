@@ -3,6 +3,7 @@
 //! Every module has a directory of its own in the cache, named after its pin, so that a change of one rebuilds no other. The
 //! cluster's script wants all binaries in one directory: that one holds links to them.
 
+use std::env;
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
@@ -136,6 +137,18 @@ fn is_source(extension: &str) -> bool {
 #[must_use]
 pub fn images() -> PathBuf {
     workspace().join("target/images")
+}
+
+/// The target that the image's program is built for.
+#[must_use]
+pub fn image_target() -> String {
+    format!("{}-unknown-linux-musl", env::consts::ARCH)
+}
+
+/// The program of Muster's image, which `cargo xtask images` builds.
+#[must_use]
+pub fn image_program() -> PathBuf {
+    workspace().join("target").join(image_target()).join("image/muster-bundle")
 }
 
 #[cfg(test)]

@@ -67,7 +67,7 @@ fn write(directory: &Path, file: &str, name: &str, image: &Image) -> anyhow::Res
 /// # Errors
 /// The build fails.
 pub(crate) fn program() -> anyhow::Result<PathBuf> {
-    let target = format!("{}-unknown-linux-musl", env::consts::ARCH);
+    let target = binaries::image_target();
     add_target(&target)?;
     let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     let mut command = Command::new(cargo);
@@ -76,7 +76,7 @@ pub(crate) fn program() -> anyhow::Result<PathBuf> {
     command.args(["-p", BUNDLE]);
     command.env(format!("CC_{}", target.replace('-', "_")), "musl-gcc");
     succeed(&mut command, "install Rust with rustup (https://rustup.rs)")?;
-    Ok(servers::workspace().join("target").join(target).join("image").join(BUNDLE))
+    Ok(binaries::image_program())
 }
 
 fn add_target(target: &str) -> anyhow::Result<()> {

@@ -11,7 +11,7 @@ use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, ResourceExt as _};
 use muster_api::{Coordinator, Unit};
 use muster_testkit::kubernetes::Level;
-use muster_tests::kubernetes::{Site, s3_secret};
+use muster_tests::kubernetes::{Operator, Site, s3_secret};
 use serde_json::json;
 
 use super::deployment::{coordinator, worker};
@@ -86,23 +86,13 @@ pub(super) async fn figures() -> anyhow::Result<Vec<Figure>> {
     if let Ok(failed) = outcome {
         failed?;
     }
-    let mut requests = Vec::new();
-    for verb in ["get", "apply", "apply-status", "patch"] {
-        let labels = format!("verb=\"{verb}\"");
-        let count = operator.metric("muster_operator_requests_total", &labels).await.unwrap_or_default();
-        requests.push(format!("{count} {verb}"));
-    }
-    let mut looks = Vec::new();
-    for kind in ["Coordinator", "Worker"] {
-        let labels = format!("kind=\"{kind}\"");
-        let count = operator.metric("muster_operator_reconciles_total", &labels).await.unwrap_or_default();
-        looks.push(format!("{count} at a {kind}"));
-    }
+    let verbs = ["get", "apply", "apply-status", "patch"];
+    let requests = counts(&operator, "muster_operator_requests_total", "verb", &verbs).await;
+    let kinds = ["Coordinator", "Worker"];
+    let looks = counts(&operator, "muster_operator_reconciles_total", "kind", &kinds).await;
     anstream::println!(
-        "  until then the operator took {:.1?} of a processor; looks: {}; requests: {}",
-        processor_time(operator.process().pid().as_raw())?,
-        looks.join(", "),
-        requests.join(", ")
+        "  until then the operator took {:.1?} of a processor; looks: {looks}; requests: {requests}",
+        processor_time(operator.process().pid().as_raw())?
     );
     let memory = operator.resident();
     let peak = status(operator.process().pid().as_raw(), "VmHWM")?;
@@ -157,6 +147,16 @@ pub(super) async fn figures() -> anyhow::Result<Vec<Figure>> {
             holds: mebibytes(peak) <= MEMORY_BAR,
         },
     ])
+}
+
+/// A counter of the operator by one of its labels.
+async fn counts(operator: &Operator, counter: &str, label: &str, values: &[&str]) -> String {
+    let mut counts = Vec::new();
+    for value in values {
+        let count = operator.metric(counter, &format!("{label}=\"{value}\"")).await.unwrap_or_default();
+        counts.push(format!("{count} {value}"));
+    }
+    counts.join(", ")
 }
 
 /// How long a process was on a processor.

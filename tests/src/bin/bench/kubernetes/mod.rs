@@ -11,15 +11,13 @@ mod toggle;
 mod watched;
 mod writes;
 
+use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
-use std::{env, fs};
 
 use anyhow::{Context as _, anyhow};
-use muster_testkit::kubernetes::{Cluster, Level};
-use muster_testkit::servers::workspace;
+use muster_testkit::kubernetes::{Cluster, Level, binaries};
 use muster_tests::kubernetes::Site;
 
 use crate::Figure;
@@ -96,22 +94,17 @@ async fn quiet(audit: &Audit) -> anyhow::Result<Figure> {
     })
 }
 
-/// The image holds nothing but this program, which `cargo xtask bench` builds.
-fn program() -> PathBuf {
-    let target = format!("target/{}-unknown-linux-musl/image/muster-bundle", env::consts::ARCH);
-    workspace().join(target)
-}
-
 /// Runs the operator from the image's program.
 fn shipped(mut site: Site) -> anyhow::Result<Site> {
     // It is the one that it is called by.
     site.program = site.directory.path().join("coordinator");
-    symlink(program(), &site.program)?;
+    symlink(binaries::image_program(), &site.program)?;
     Ok(site)
 }
 
+/// The image holds nothing but this program, which `cargo xtask bench` builds.
 fn image() -> anyhow::Result<Figure> {
-    let size = fs::metadata(program()).context("no program")?.len();
+    let size = fs::metadata(binaries::image_program()).context("no program")?.len();
     Ok(Figure {
         what: "static image, uncompressed: its program".to_owned(),
         measured: megabytes(size),
