@@ -1,13 +1,39 @@
 //! What the API server last said of one kind of object, by name and by the coordinator that it belongs to.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt::Debug;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use k8s_openapi::NamespaceResourceScope;
 use kube::Resource;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher::Event;
+use serde::de::DeserializeOwned;
 
 use crate::key::Key;
+
+/// What the kinds that are watched have in common.
+pub(crate) trait Watched:
+    Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+    + Clone
+    + Debug
+    + DeserializeOwned
+    + Send
+    + Sync
+    + 'static
+{
+}
+
+impl<K> Watched for K where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + Debug
+        + DeserializeOwned
+        + Send
+        + Sync
+        + 'static
+{
+}
 
 /// The objects of one kind. Cheap to clone.
 pub(crate) struct Cache<K> {
@@ -71,11 +97,7 @@ impl<K: Resource> Cache<K> {
     pub(crate) fn note(&self, event: Event<K>) -> Vec<Arc<K>> {
         let mut objects = self.write();
         match event {
-            Event::Apply(object) => {
-                let object = Arc::new(object);
-                let before = objects.put(Arc::clone(&object), self.index);
-                before.into_iter().chain([object]).collect()
-            }
+            Event::Apply(object) => objects.change(Arc::new(object), self.index),
             Event::Delete(object) => {
                 let before = objects.take(&Key::of(&object), self.index);
                 before.into_iter().chain([Arc::new(object)]).collect()
@@ -99,13 +121,12 @@ impl<K: Resource> Cache<K> {
     /// The same with what `store` made of the event, and without what is in no list yet.
     pub(crate) fn note_stored(&self, event: &Event<K>, store: &Store<K>) -> Vec<Arc<K>>
     where
-        K: Resource<DynamicType = ()> + Clone + 'static,
+        K: Watched,
     {
         match event {
             Event::Apply(object) => {
-                let Some(object) = store.get(&ObjectRef::from_obj(object)) else { return Vec::new() };
-                let before = self.write().put(Arc::clone(&object), self.index);
-                before.into_iter().chain([object]).collect()
+                let object = store.get(&ObjectRef::from_obj(object));
+                object.map(|object| self.write().change(object, self.index)).unwrap_or_default()
             }
             Event::Delete(object) => self.note(Event::Delete(object.clone())),
             Event::Init | Event::InitApply(_) => Vec::new(),
@@ -136,6 +157,12 @@ impl<K: Resource> Objects<K> {
             self.put(object, index);
         }
         touched
+    }
+
+    /// Puts an object. Answers it as it was and as it is.
+    fn change(&mut self, object: Arc<K>, index: fn(&K) -> Vec<Key>) -> Vec<Arc<K>> {
+        let before = self.put(Arc::clone(&object), index);
+        before.into_iter().chain([object]).collect()
     }
 
     fn put(&mut self, object: Arc<K>, index: fn(&K) -> Vec<Key>) -> Option<Arc<K>> {

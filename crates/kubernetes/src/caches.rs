@@ -3,7 +3,6 @@
 //! A change of any object wakes the coordinators and workers that it concerns. Waking takes no request.
 
 use std::collections::{HashMap, HashSet};
-use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,13 +20,12 @@ use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, Resource, ResourceExt as _};
 use muster_api::{Coordinator, S3_SECRET_TYPE, Unit, Worker};
 use muster_manifests::names::{APPLICATION_LABEL, COORDINATOR_LABEL, MANAGED_BY_LABEL, MANAGER};
-use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::backoff::WatchFailures;
-use crate::cache::Cache;
+use crate::cache::{Cache, Watched};
 use crate::key::Key;
 use crate::metrics::Metrics;
 use crate::packed::Packed;
@@ -272,32 +270,13 @@ impl Watches<'_> {
     }
 
     /// Watches what carries our label.
-    fn owned<K>(&mut self, cache: &Cache<K>)
-    where
-        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
-            + Clone
-            + Debug
-            + DeserializeOwned
-            + Send
-            + Sync
-            + 'static,
-    {
+    fn owned<K: Watched>(&mut self, cache: &Cache<K>) {
         let cache = cache.clone();
         self.carrying_label(Box::new(move |event| cache.note(event)));
     }
 
     /// The same without what `prune` takes away of each object. A change of nothing else wakes nobody.
-    fn owned_part<K>(&mut self, cache: &Cache<K>, prune: fn(&mut K))
-    where
-        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
-            + Clone
-            + PartialEq
-            + Debug
-            + DeserializeOwned
-            + Send
-            + Sync
-            + 'static,
-    {
+    fn owned_part<K: Watched + PartialEq>(&mut self, cache: &Cache<K>, prune: fn(&mut K)) {
         let cache = cache.clone();
         self.carrying_label(Box::new(move |mut event| {
             if let Event::Apply(object) | Event::InitApply(object) = &mut event {
@@ -307,16 +286,8 @@ impl Watches<'_> {
         }));
     }
 
-    fn carrying_label<K>(&mut self, mut note: Box<dyn FnMut(Event<K>) -> Vec<Arc<K>> + Send>)
-    where
-        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
-            + Clone
-            + Debug
-            + DeserializeOwned
-            + Send
-            + Sync
-            + 'static,
-    {
+    /// Takes in what carries our label with `note`, and wakes those whom the objects that it answers concern.
+    fn carrying_label<K: Watched>(&mut self, mut note: Box<dyn FnMut(Event<K>) -> Vec<Arc<K>> + Send>) {
         let (wake, caches) = (self.wake.clone(), Arc::clone(self.caches));
         self.watch(
             watcher::Config::default().labels(&format!("{MANAGED_BY_LABEL}={MANAGER}")),
@@ -375,15 +346,7 @@ impl Watches<'_> {
         );
     }
 
-    fn watch<K>(&mut self, config: watcher::Config, mut note: Note<K>)
-    where
-        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
-            + Clone
-            + Debug
-            + DeserializeOwned
-            + Send
-            + 'static,
-    {
+    fn watch<K: Watched>(&mut self, config: watcher::Config, mut note: Note<K>) {
         let (known, receiver) = watch::channel(false);
         self.known.push((K::kind(&()).into_owned(), receiver));
         let api: Api<K> = self.scope.api(self.client);

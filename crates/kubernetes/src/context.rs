@@ -54,8 +54,8 @@ pub(crate) struct Memory {
     pub(crate) obstacles: BTreeMap<String, Finding>,
     /// When a status was last written.
     pub(crate) reported: Option<Instant>,
-    /// Since when a new coordinator waits for the first answer of its object store.
-    pub(crate) waits_since: Option<Instant>,
+    /// Until when a new coordinator waits for the first answer of its object store.
+    pub(crate) waits_until: Option<Instant>,
     /// Until when what happens is only gathered, as long as nobody asks for anything else.
     pub(crate) rests_until: Option<Instant>,
     /// The generations of what was asked for at the last look.

@@ -79,8 +79,8 @@ fn too_early(memory: &mut Memory, asked: &[Option<i64>], caches: &Caches, now: I
     }
     // What units and controllers do shortly after one another is looked at once: the longer looks take, the more of it. Users do
     // not wait.
-    let rests = memory.rests_until.filter(|_| memory.asked == asked)?;
-    Some(rests.saturating_duration_since(now)).filter(|left| !left.is_zero())
+    let until = memory.rests_until.filter(|until| now < *until && memory.asked == asked)?;
+    Some(until - now)
 }
 
 async fn look(
@@ -114,16 +114,16 @@ async fn look(
         context.probe(store, None);
     }
     let unknown_store = matches!(&observed.object_store, ObjectStore::Related { probe: Probe::Pending, .. });
-    let planned_before = coordinator.status.as_ref().is_some_and(|status| status.carry_over.is_some());
-    if unknown_store && planned_before && !observed.removing {
-        // What was decided holds until the store has answered, which wakes us.
-        return Ok(Action::await_change());
-    }
     if unknown_store && !observed.removing {
+        if coordinator.status.as_ref().is_some_and(|status| status.carry_over.is_some()) {
+            // What was decided holds until the store has answered, which wakes us.
+            return Ok(Action::await_change());
+        }
         // An answer that comes at once spares a plan that is only about waiting for it.
-        let waited = memory.waits_since.get_or_insert_with(Instant::now).elapsed();
-        if let Some(left) = FIRST_ANSWER.checked_sub(waited).filter(|left| !left.is_zero()) {
-            return Ok(Action::requeue(left));
+        let now = Instant::now();
+        let until = *memory.waits_until.get_or_insert(now + FIRST_ANSWER);
+        if now < until {
+            return Ok(Action::requeue(until - now));
         }
     }
 

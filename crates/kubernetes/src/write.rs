@@ -10,7 +10,6 @@ use std::fmt::Debug;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use k8s_openapi::NamespaceResourceScope;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
 use kube::core::{DeserializeGuard, ObjectMeta};
 use kube::runtime::reflector::ObjectRef;
@@ -19,11 +18,10 @@ use muster_api::Unit;
 use muster_manifests::names::{FINALIZER, MANAGED_BY_LABEL, MANAGER};
 use muster_model::{Revision, Status};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use tokio::time::{Instant, timeout};
 
-use crate::cache::Cache;
+use crate::cache::{Cache, Watched};
 use crate::caches::Caches;
 use crate::key::Key;
 use crate::metrics::Metrics;
@@ -40,29 +38,9 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
 const WHOLE: [&str; 4] = ["data", "matchLabels", "nodeSelector", "selector"];
 
 /// What the kinds that are written have in common.
-pub(crate) trait Kind:
-    Resource<Scope = NamespaceResourceScope, DynamicType = ()>
-    + Clone
-    + Debug
-    + DeserializeOwned
-    + Serialize
-    + Send
-    + Sync
-    + 'static
-{
-}
+pub(crate) trait Kind: Watched + Serialize {}
 
-impl<K> Kind for K where
-    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
-        + Clone
-        + Debug
-        + DeserializeOwned
-        + Serialize
-        + Send
-        + Sync
-        + 'static
-{
-}
+impl<K: Watched + Serialize> Kind for K {}
 
 /// Why a write was not made.
 #[derive(Debug, thiserror::Error)]
@@ -184,24 +162,20 @@ impl Writer {
         if settled.is_some() && before == settled {
             return Ok(None);
         }
-        let patch =
-            there.zip(before).and_then(|(there, before)| scaled(there, &wanted, &before.wanted, &hash));
+        let value = to_value(&wanted);
         wanted.annotations_mut().insert(WANTED_ANNOTATION.to_owned(), hash.clone());
+        let mut patch = None;
         match there {
             Some(there) if !is_ours(there, &wanted) => return Err(WriteError::Foreign { kind, key }),
             Some(there) => {
-                if includes(&to_value(there), &to_value(&wanted)) {
+                let noted = there.meta().annotations.as_ref().and_then(|noted| noted.get(WANTED_ANNOTATION));
+                let is_noted = noted == Some(&hash);
+                let there_value = to_value(there);
+                if is_noted && includes(&there_value, &value) {
                     self.memos().extend(settled.map(|settled| (memo, settled)));
                     return Ok(None);
                 }
-                if let Some(patch) = patch {
-                    let (params, patch) = (PatchParams::default(), Patch::Merge(&patch));
-                    let api = self.api::<K>(&key);
-                    let written =
-                        self.ask::<K, _>(&key, "patch", api.patch(&key.name, &params, &patch)).await?;
-                    self.memos().insert(memo, Settled { wanted: hash, version: written.resource_version() });
-                    return Ok(Some(written));
-                }
+                patch = before.and_then(|before| scaled::<K>(&there_value, &value, &before.wanted, &hash));
                 if mode == Mode::Guarded {
                     wanted.meta_mut().resource_version = there.meta().resource_version.clone();
                 }
@@ -209,32 +183,38 @@ impl Writer {
             None if mode == Mode::UpdateOnly => return Ok(None),
             None => wanted.meta_mut().resource_version = Some(NO_VERSION.to_owned()),
         }
-        let params = PatchParams::apply(MANAGER).force();
-        let api = self.api::<K>(&key);
-        let apply = async |wanted: &K| {
-            let patch = Patch::Apply(wanted);
-            self.ask::<K, _>(&key, "apply", api.patch(&key.name, &params, &patch)).await
-        };
-        let mut written = match apply(&wanted).await {
-            // What is not in the cache is there all the same: without our label, or since a moment ago.
-            Err(WriteError::Conflict { .. }) if there.is_none() => {
-                match self.read::<K>(&key).await? {
-                    Some(there) if !is_ours(&there, &wanted) => {
-                        return Err(WriteError::Foreign { kind, key });
+        let mut written = match patch {
+            Some(patch) => self.merge::<K>(&key, &patch).await?,
+            None => match self.apply_whole(&key, &wanted).await {
+                // What is not in the cache is there all the same: without our label, or since a moment ago.
+                Err(WriteError::Conflict { .. }) if there.is_none() => {
+                    match self.read::<K>(&key).await? {
+                        Some(there) if !is_ours(&there, &wanted) => {
+                            return Err(WriteError::Foreign { kind, key });
+                        }
+                        Some(_) => wanted.meta_mut().resource_version = None,
+                        None => return Err(WriteError::Conflict { kind, key }),
                     }
-                    Some(_) => wanted.meta_mut().resource_version = None,
-                    None => return Err(WriteError::Conflict { kind, key }),
+                    self.apply_whole(&key, &wanted).await?
                 }
-                apply(&wanted).await?
-            }
-            answer => answer?,
+                answer => answer?,
+            },
         };
-        if let Some(surplus) = surplus(&to_value(&written), &to_value(&wanted)) {
-            let (params, patch) = (PatchParams::default(), Patch::Merge(&surplus));
-            written = self.ask::<K, _>(&key, "patch", api.patch(&key.name, &params, &patch)).await?;
+        if let Some(surplus) = surplus(&to_value(&written), &value) {
+            written = self.merge(&key, &surplus).await?;
         }
         self.memos().insert(memo, Settled { wanted: hash, version: written.resource_version() });
         Ok(Some(written))
+    }
+
+    async fn apply_whole<K: Kind>(&self, key: &Key, wanted: &K) -> Result<K, WriteError> {
+        let (params, patch) = (PatchParams::apply(MANAGER).force(), Patch::Apply(wanted));
+        self.ask::<K, _>(key, "apply", self.api::<K>(key).patch(&key.name, &params, &patch)).await
+    }
+
+    async fn merge<K: Kind>(&self, key: &Key, patch: &Value) -> Result<K, WriteError> {
+        let (params, patch) = (PatchParams::default(), Patch::Merge(patch));
+        self.ask::<K, _>(key, "patch", self.api::<K>(key).patch(&key.name, &params, &patch)).await
     }
 
     /// Reads an object that no cache has.
@@ -475,18 +455,20 @@ fn includes(there: &Value, wanted: &Value) -> bool {
 
 /// The patch that makes an object what is wanted, if that is what was wanted before with another number of replicas, and nothing else
 /// has to be changed. To apply the whole of a StatefulSet takes the server more than twice as long.
-fn scaled<K: Kind>(there: &impl Serialize, wanted: &K, before: &str, hash: &str) -> Option<Value> {
-    let (there, mut value) = (to_value(there), to_value(wanted));
-    let (now, next) = (there.pointer("/spec/replicas")?, value.pointer_mut("/spec/replicas")?);
-    let replicas = std::mem::replace(next, now.clone());
-    let as_before: K = serde_json::from_value(value.clone()).ok()?;
-    let is_as_before = now != &replicas && hash_of(&as_before) == before && includes(&there, &value);
-    is_as_before.then(|| {
-        json!({
-            "metadata": { "annotations": { WANTED_ANNOTATION: hash }, "uid": there["metadata"]["uid"] },
-            "spec": { "replicas": replicas },
-        })
-    })
+fn scaled<K: Kind>(there: &Value, wanted: &Value, before: &str, hash: &str) -> Option<Value> {
+    let (now, replicas) = (there.pointer("/spec/replicas")?, wanted.pointer("/spec/replicas")?);
+    if now == replicas {
+        return None;
+    }
+    let mut as_before = wanted.clone();
+    as_before["spec"]["replicas"] = now.clone();
+    if !includes(there, &as_before) || hash_of(&serde_json::from_value::<K>(as_before).ok()?) != before {
+        return None;
+    }
+    Some(json!({
+        "metadata": { "annotations": { WANTED_ANNOTATION: hash }, "uid": there["metadata"]["uid"] },
+        "spec": { "replicas": replicas },
+    }))
 }
 
 /// Whether a map has keys that `wanted` has not.
@@ -713,6 +695,9 @@ mod tests {
             serde_json::from_value::<StatefulSet>(json!({"metadata": {"name": "w"}, "spec": spec})).unwrap()
         };
         let before = hash_of(&set(1, "w"));
+        let scaled = |there: &Value, wanted: &StatefulSet, before: &str, hash: &str| {
+            scaled::<StatefulSet>(there, &to_value(wanted), before, hash)
+        };
         let mut there = to_value(&set(1, "w"));
         there["metadata"]["uid"] = json!("u");
         let patch = scaled(&there, &set(3, "w"), &before, "new").unwrap();

@@ -102,9 +102,7 @@ impl Plan {
                 changes.remove.extend(there.keys().filter(|n| !wanted.contains(n)).map(|n| app.unit(*n)));
                 for (number, unit) in there.iter().filter(|(n, _)| wanted.contains(n)) {
                     let name = app.unit(*number);
-                    if let Some(next) =
-                        self.assignments.get(&name).filter(|next| unit.assigned.as_ref() != Some(next))
-                    {
+                    if let Some(next) = news(&self.assignments, &name, unit) {
                         changes.assign.insert(name, next.clone());
                     }
                 }
@@ -125,6 +123,15 @@ impl Plan {
             self.workers.get(app).is_none_or(|w| w.units.is_empty())
         }
     }
+}
+
+/// The assignment of a unit, if it differs from what the unit was last told.
+fn news<'a>(
+    assignments: &'a BTreeMap<UnitName, Assignment>,
+    name: &UnitName,
+    unit: &ObservedUnit,
+) -> Option<&'a Assignment> {
+    assignments.get(name).filter(|next| unit.assigned.as_ref() != Some(next))
 }
 
 /// Decides everything. Never fails: what is wrong is in the plan's findings and statuses.
@@ -228,10 +235,10 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
 
     let mut progress = progress(observed, &line, &declared, &members, &rollout, target.as_ref(), gate);
     // A document that it is told right now is yet to be taken up.
-    progress.balancers_current &= observed.balancers.iter().all(|(number, unit)| {
-        let next = assignments.get(&observed.name.unit(*number));
-        next.is_none_or(|next| unit.assigned.as_ref() == Some(next))
-    });
+    progress.balancers_current &= observed
+        .balancers
+        .iter()
+        .all(|(number, unit)| news(&assignments, &observed.name.unit(*number), unit).is_none());
     let balancers = planned_balancers(observed, &balancers_wanted, gate);
     let conditions = status::conditions(observed, &findings, &coverage, options.is_some(), &progress);
     let told: Told<'_> = members.iter().map(|m| (&m.name, (&m.want, assignments.get(&m.name)))).collect();
@@ -543,7 +550,7 @@ fn progress<'a>(
     }
 }
 
-/// For each unit what is wanted of it, and what it is told, if that is anything new.
+/// For each unit what is wanted of it, and its assignment, if it has one.
 type Told<'a> = BTreeMap<&'a UnitName, (&'a Want, Option<&'a Assignment>)>;
 
 fn planned_worker(

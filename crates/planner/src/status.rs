@@ -69,7 +69,7 @@ pub(crate) fn of_findings(app: &AppName, findings: &[Finding]) -> Status {
     )
 }
 
-/// The status of one worker unit that is told `next`, if it is told anything new.
+/// The status of one worker unit whose assignment is `next`, if it has one.
 pub(crate) fn of_worker_unit(
     unit: &ObservedUnit,
     next: Option<&Assignment>,
