@@ -1,11 +1,13 @@
 //! The cluster relation: what a coordinator tells a unit ([`Assignment`], [`ClusterData`]) and what the unit
-//! reports back ([`Report`]). Substrates carry these values; nothing here sends or stores.
+//! reports back ([`Report`]). Substrates carry these values; nothing here sends or stores. What Canonical's charms
+//! exchange instead is in [`juju`].
 //!
 //! Unknown fields are ignored when reading, so that a newer side can talk to an older one.
 
 mod assignment;
 mod cluster;
 mod frame;
+pub mod juju;
 mod report;
 mod secret;
 
