@@ -117,7 +117,8 @@ impl Walk<'_> {
     /// The common prefix that `key`, or every key that starts with it, is gathered into.
     fn common_prefix(&self, key: &str) -> Option<String> {
         let rest = key.strip_prefix(self.query.prefix.as_str())?;
-        let delimiter = self.query.delimiter.as_deref()?;
+        // An empty one, which some clients send, gathers nothing.
+        let delimiter = self.query.delimiter.as_deref().filter(|delimiter| !delimiter.is_empty())?;
         let end = rest.find(delimiter)? + delimiter.len();
         Some(format!("{}{}", self.query.prefix, &rest[..end]))
     }
@@ -177,7 +178,8 @@ mod tests {
         let (mut objects, mut prefixes) = (Vec::new(), BTreeSet::new());
         for key in KEYS.iter().filter(|key| **key != "a") {
             let Some(rest) = key.strip_prefix(query.prefix.as_str()) else { continue };
-            match query.delimiter.as_deref().and_then(|d| rest.find(d).map(|at| at + d.len())) {
+            let delimiter = query.delimiter.as_deref().filter(|delimiter| !delimiter.is_empty());
+            match delimiter.and_then(|d| rest.find(d).map(|at| at + d.len())) {
                 Some(end) => {
                     prefixes.insert(format!("{}{}", query.prefix, &rest[..end]));
                 }
@@ -192,7 +194,7 @@ mod tests {
     fn every_page_size_gives_the_same_listing() {
         let bucket = bucket();
         for prefix in ["", "a", "a/", "a/c", "a/c/", "b/", "b/x", "c", "d/e", "empty", "nothing", "z"] {
-            for delimiter in [None, Some("/"), Some("c"), Some("/c/")] {
+            for delimiter in [None, Some(""), Some("/"), Some("c"), Some("/c/")] {
                 for limit in [1, 2, 3, 1000] {
                     let mut query = Query {
                         prefix: prefix.to_owned(),
