@@ -3,12 +3,20 @@
 use anyhow::Context as _;
 use muster_testkit::servers;
 
-/// The monolithic example that users start with.
+/// The monolithic Mimir, with which users start.
 ///
 /// # Errors
 /// It cannot be read.
 pub fn monolithic() -> anyhow::Result<String> {
-    let path = servers::workspace().join("deploy/examples/mimir-monolithic.yaml");
+    example("mimir-monolithic")
+}
+
+/// One of the examples, by its name without `.yaml`.
+///
+/// # Errors
+/// It cannot be read.
+pub fn example(name: &str) -> anyhow::Result<String> {
+    let path = servers::workspace().join("deploy/examples").join(format!("{name}.yaml"));
     std::fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))
 }
 

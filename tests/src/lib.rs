@@ -12,6 +12,8 @@ pub mod agent;
 pub mod documents;
 pub mod kubernetes;
 pub mod load;
+pub mod logs;
+pub mod traces;
 pub mod traffic;
 
 /// How long a step of a model may take until everything is active: on a machine with two cores that builds and tests at the

@@ -11,6 +11,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use muster_agent::channel::socket;
+use muster_model::route::Upstream;
 use muster_model::{AGENT_PORT, HTTP_PORT, Product, Role, RoleSet};
 use muster_relation::{Report, Run, Service};
 use muster_testkit::http::Client;
@@ -430,10 +431,17 @@ async fn install_copies_the_program_whole() {
 
 /// A load balancer's document; without units behind it every route answers 503.
 fn proxy_document(mark: &str) -> String {
+    let distributors = Upstream { role: Role::Distributor, port: HTTP_PORT };
     let upstreams =
-        BTreeMap::from([(Role::Distributor, vec![muster_nginx::Server::new(mark, 8080).unwrap()])]);
-    let routes = muster_products::workload(Product::Mimir).unwrap().routes();
-    let layout = muster_nginx::Layout { product: Product::Mimir, routes, upstreams: &upstreams, tls: false };
+        BTreeMap::from([(distributors, vec![muster_nginx::Server::new(mark, HTTP_PORT).unwrap()])]);
+    let (options, _) = muster_products::charm::coordinator(Product::Mimir).validate(&BTreeMap::new());
+    let listeners = muster_products::workload(Product::Mimir).listeners(&options);
+    let layout = muster_nginx::Layout {
+        product: Product::Mimir,
+        listeners: &listeners,
+        upstreams: &upstreams,
+        tls: false,
+    };
     muster_nginx::layout(&layout).to_string()
 }
 

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use hyper::Method;
 use muster_model::route::PathMatch::{self, Exact, Prefix};
 use muster_model::route::Traffic::{Api, Push, Query, Upload};
-use muster_model::route::{Route, Traffic};
+use muster_model::route::{Listener, Protocol, Route, Traffic, Upstream};
 use muster_model::{HTTP_PORT, Product, Revision, Role};
 use muster_nginx::{
     CONNECTIONS_PATH, Connections, DRAIN_DEADLINE_MS, Layout, READY_PATH, SETTLE_MS, STATUS_PORT, Server,
@@ -26,8 +26,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 
+const fn upstream(role: Role) -> Upstream {
+    Upstream { role, port: HTTP_PORT }
+}
+
 const fn route(path: PathMatch, role: Role, traffic: Traffic) -> Route {
-    Route { path, role, traffic }
+    Route { path, to: upstream(role), traffic }
 }
 
 /// Routes of the same kinds as Mimir's.
@@ -56,16 +60,17 @@ fn address() -> Ipv4Addr {
     Ipv4Addr::new(127, 64 | (high & 0x3f), low, NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-type Upstreams = BTreeMap<Role, Vec<Server>>;
+type Upstreams = BTreeMap<Upstream, Vec<Server>>;
 
 /// The same units for every role of [`ROUTES`].
 fn upstreams<'a>(units: impl IntoIterator<Item = &'a Stub>) -> Upstreams {
     let servers: Vec<_> = units.into_iter().map(Stub::server).collect();
-    ROUTES.iter().map(|route| (route.role, servers.clone())).collect()
+    ROUTES.iter().map(|route| (route.to, servers.clone())).collect()
 }
 
-fn text(routes: &[Route], upstreams: &Upstreams, tls: bool) -> String {
-    layout(&Layout { product: Product::Mimir, routes, upstreams, tls }).to_string()
+fn text(routes: &'static [Route], upstreams: &Upstreams, tls: bool) -> String {
+    let listeners = [Listener { port: HTTP_PORT, protocol: Protocol::Http, name: "http", routes }];
+    layout(&Layout { product: Product::Mimir, listeners: &listeners, upstreams, tls }).to_string()
 }
 
 // nginx ------------------------------------------------------------------------------------------------------------
@@ -455,7 +460,7 @@ async fn nginx_takes_every_document() {
             })
             .collect();
         for (routes, tls) in [(ROUTES, false), (ROUTES, true), (HOSTILE, false), (&[], true)] {
-            let upstreams = routes.iter().map(|route| (route.role, servers.clone())).collect();
+            let upstreams = routes.iter().map(|route| (route.to, servers.clone())).collect();
             let text = text(routes, &upstreams, tls);
             let config = fill(&text, address, &Revision::of([text.as_bytes()]));
             let started = Instant::now();
@@ -473,7 +478,7 @@ async fn nginx_takes_every_document() {
 #[tokio::test]
 async fn hostile_paths_match_themselves_alone() {
     let stub = Stub::start().await;
-    let upstreams = [(Role::Ruler, vec![stub.server()])].into();
+    let upstreams = [(upstream(Role::Ruler), vec![stub.server()])].into();
     let nginx = Nginx::start(&text(HOSTILE, &upstreams, false)).await;
     for target in
         ["/a%20b", "/a%20b/c", "/%22;%7Dserver%7Blisten%2081;%7D%23", "/$host$%7Bx%7D", "/%5C", "/%0d%0a%09'"]
@@ -596,7 +601,9 @@ async fn admin_paths_stay_closed_whatever_they_are_spelled_like() {
 #[tokio::test]
 async fn a_role_without_units_answers_503_with_its_name() {
     let stub = Stub::start().await;
-    let some = [(Role::QueryFrontend, vec![stub.server()]), (Role::Distributor, Vec::new())].into();
+    let some =
+        [(upstream(Role::QueryFrontend), vec![stub.server()]), (upstream(Role::Distributor), Vec::new())]
+            .into();
     let nginx = Nginx::start(&text(ROUTES, &some, false)).await;
     for (path, role) in
         [(PATHS[0], "distributor"), (PATHS[1], "ruler"), (PATHS[3], "alertmanager"), (PATHS[4], "compactor")]
@@ -760,7 +767,7 @@ async fn bare_reloads_for_comparison() {
 #[tokio::test]
 async fn every_answer_says_that_the_connection_closes() {
     let stub = Stub::start().await;
-    let some = [(Role::QueryFrontend, vec![stub.server()])].into();
+    let some = [(upstream(Role::QueryFrontend), vec![stub.server()])].into();
     let nginx = Nginx::start(&text(ROUTES, &some, false)).await;
     let mut targets = vec!["/", "/ready", CONNECTIONS_PATH, "/nowhere", "/prometheus/.."];
     targets.extend(PATHS);

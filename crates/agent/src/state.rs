@@ -177,6 +177,7 @@ mod tests {
             roles: RoleSet::new(),
             run: Run::Start,
             drain: None,
+            peers: std::collections::BTreeMap::new(),
             seeds: vec![],
         };
         let cluster = ClusterData {

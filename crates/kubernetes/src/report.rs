@@ -20,6 +20,7 @@ pub(crate) fn coordinator_status(
     plan: &Plan,
 ) -> CoordinatorStatus {
     let scheme = if observed.spec.tls.is_some() { "https" } else { "http" };
+    let port = plan.listeners.first().map_or(HTTP_PORT, |listener| listener.port);
     CoordinatorStatus {
         status: plan.status.status.to_string(),
         message: plan.status.message.clone(),
@@ -29,7 +30,7 @@ pub(crate) fn coordinator_status(
         revision: plan.revision.as_ref().map(ToString::to_string),
         rollout: Some(plan.rollout.clone()),
         endpoints: Some(Endpoints {
-            gateway: format!("{scheme}://{}.{namespace}.svc:{HTTP_PORT}", observed.name),
+            gateway: format!("{scheme}://{}.{namespace}.svc:{port}", observed.name),
         }),
         units: count(observed.balancers.len()),
         selector: Some(unit_selector(&observed.name)),

@@ -1,5 +1,6 @@
 //! The embedded S3 server as a unit of the model: its credentials, its Secret documents, and what its agent runs.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 
@@ -58,6 +59,7 @@ pub(crate) fn assignment() -> Assignment {
         roles: RoleSet::new(),
         run: Run::Start,
         drain: None,
+        peers: BTreeMap::new(),
         seeds: Vec::new(),
     }
 }

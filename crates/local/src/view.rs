@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use muster_api::{ApplicationStatus, CoordinatorSpec, FORMAT_VERSION, ModelStatus, UnitView};
-use muster_model::{AppName, HTTP_PORT, Product, Status, UnitName, WorkloadStatus};
+use muster_model::{AppName, Product, Status, UnitName, WorkloadStatus};
 use muster_planner::{Plan, PlannedApplication, Probe, unrelated_worker};
 use muster_relation::{Report, Service};
 use muster_s3::store_revision;
@@ -95,13 +95,14 @@ fn of_coordinator(
         ("s3", related(&spec.s3.as_ref().map(|s| s.secret.as_str()))),
         ("certificates", related(&spec.tls.as_ref().map(|s| s.secret.as_str()))),
     ];
-    let scheme = if spec.tls.is_some() { "https" } else { "http" };
-    let mut endpoints = BTreeMap::new();
-    if let Some((_, unit)) = state.units_of(name).next() {
-        let gateway = format!("{scheme}://{}:{HTTP_PORT}", unit.address);
-        endpoints.insert("push".to_owned(), format!("{gateway}/api/v1/push"));
-        endpoints.insert("query".to_owned(), format!("{gateway}/prometheus"));
-    }
+    let first = state.units_of(name).next().map(|(_, unit)| unit.address.to_string());
+    let at = |host: &String| {
+        let endpoints = plan.endpoints.iter();
+        endpoints
+            .map(|endpoint| (endpoint.purpose.to_owned(), endpoint.at(host, spec.tls.is_some())))
+            .collect()
+    };
+    let endpoints: BTreeMap<_, _> = first.as_ref().map(at).unwrap_or_default();
     ApplicationStatus {
         charm: format!("{}-coordinator-k8s", spec.product),
         product: spec.product.parse().ok(),

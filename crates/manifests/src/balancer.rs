@@ -21,7 +21,8 @@ pub(crate) fn stateful_set(deployment: &Deployment<'_>, name: &AppName) -> Objec
         secret: balancer_secret(name),
         data: "/tmp/nginx".to_owned(),
         data_mount: None,
-        ports: &[("http", HTTP_PORT)],
+        // Not the receivers, which come and go: the template would change with them.
+        ports: &[("http", deployment.plan.listeners.first().map_or(HTTP_PORT, |listener| listener.port))],
         grace: GRACE,
     };
     let template = template(deployment, name, name, kind, &Placement::from(deployment.coordinator));

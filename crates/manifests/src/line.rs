@@ -31,6 +31,6 @@ impl Line {
 
     fn of(product: Product, version: Version) -> Option<Self> {
         let table = role_table(product, version).ok()?;
-        Some(Self { product, version, table, workload: workload(product)? })
+        Some(Self { product, version, table, workload: workload(product) })
     }
 }

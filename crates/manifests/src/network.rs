@@ -2,6 +2,8 @@
 //!
 //! Only what comes in is limited: where the object store and the API server are is not known to any policy.
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::api::networking::v1::{
     NetworkPolicy, NetworkPolicyIngressRule, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicySpec,
 };
@@ -23,12 +25,15 @@ pub(crate) fn objects(deployment: &Deployment<'_>, name: &AppName) -> Vec<Object
     };
     // The kubelet asks for health, and Prometheus for metrics, from anywhere.
     let health = || allow(&[AGENT_PORT], None);
+    let listeners = || deployment.plan.listeners.iter();
+    let served: BTreeSet<u16> = listeners().flat_map(|l| l.routes).map(|route| route.to.port).collect();
+    let taken: Vec<u16> = listeners().map(|listener| listener.port).collect();
     let workers = vec![
         allow(&[HTTP_PORT, GRPC_PORT, GOSSIP_PORT], Some(from(WORKER))),
-        allow(&[HTTP_PORT], Some(from(BALANCER))),
+        allow(&Vec::from_iter(served), Some(from(BALANCER))),
         health(),
     ];
-    let balancers = vec![allow(&[HTTP_PORT], None), health()];
+    let balancers = vec![allow(&taken, None), health()];
     vec![
         object(deployment, name, worker_role(name), WORKER, workers),
         object(deployment, name, balancer_role(name), BALANCER, balancers),

@@ -16,11 +16,14 @@ pub(crate) fn objects(deployment: &Deployment<'_>, name: &AppName) -> [Object; 2
 }
 
 fn gateway(deployment: &Deployment<'_>, name: &AppName) -> Object {
-    let scheme = if deployment.coordinator.spec.tls.is_some() { "https" } else { "http" };
+    let main = if deployment.coordinator.spec.tls.is_some() { "https" } else { "http" };
+    let listeners = deployment.plan.listeners.iter().enumerate();
+    let listeners =
+        listeners.map(|(at, listener)| (if at == 0 { main } else { listener.name }, listener.port));
     Object::Service(Service {
         metadata: deployment.of_coordinator(name, name.as_str()),
         spec: Some(ServiceSpec {
-            ports: Some(vec![port(scheme, HTTP_PORT)]),
+            ports: Some(listeners.map(|(name, number)| port(name, number)).collect()),
             selector: Some(pods(name, BALANCER)),
             ..ServiceSpec::default()
         }),

@@ -70,6 +70,8 @@ reasons! {
     RoleConflict,
     /// The worker's units take requests but answer none until another unit runs a role that they rely on.
     ReliesOnMissingRole,
+    /// No receiver is open: nothing can be sent to the deployment.
+    NoReceiver,
     /// A charm option is not known.
     UnknownOption,
     /// A charm option has a value of the wrong type or out of range.

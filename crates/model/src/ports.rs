@@ -1,6 +1,6 @@
 //! The ports that every unit uses. Units differ by address, never by port.
 
-/// HTTP of a workload and of a load balancer unit: Mimir's default.
+/// HTTP of every workload: Mimir's default.
 pub const HTTP_PORT: u16 = 8080;
 /// gRPC between units: Mimir's default.
 pub const GRPC_PORT: u16 = 9095;

@@ -1,9 +1,9 @@
-//! The load balancer's document, from routes and ready units.
+//! The load balancer's document, from listeners and ready units.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use muster_model::route::{PathMatch, Route, Traffic};
-use muster_model::{HTTP_PORT, Product, Role};
+use muster_model::route::{Listener, PathMatch, Protocol, Route, Traffic, Upstream};
+use muster_model::{Product, Role};
 
 use crate::directive::{Argument, Directive, Document, Name};
 use crate::files;
@@ -16,10 +16,11 @@ use crate::unit::{REVISION, UNIT_ADDRESS, UNIT_HOST};
 pub struct Layout<'a> {
     /// The product behind it.
     pub product: Product,
-    /// The paths that are let through. Where two routes match the same path in the same way, the first one counts.
-    pub routes: &'a [Route],
-    /// The ready units of each role. Their order and repetitions do not matter.
-    pub upstreams: &'a BTreeMap<Role, Vec<Server>>,
+    /// The ports, each once, and the paths that are let through. Where two routes of a port match the same path in the same
+    /// way, the first one counts.
+    pub listeners: &'a [Listener],
+    /// The ready units that routes go to. Their order and repetitions do not matter.
+    pub upstreams: &'a BTreeMap<Upstream, Vec<Server>>,
     /// Whether users speak TLS to it, with the files [`files::CERTIFICATE`] and [`files::KEY`].
     pub tls: bool,
 }
@@ -42,8 +43,11 @@ const CROOKED_TARGET: &str = "~*^[^?]*(?:[#\\\\]|//|(?:/|%2f)(?:[.]|%2e){1,2}(?:
 pub fn layout(input: &Layout<'_>) -> Document {
     let upstreams = used_upstreams(input);
     let mut http = http_settings();
-    http.extend(upstreams.iter().map(|(role, servers)| upstream(*role, servers)));
-    http.push(user_server(input, &upstreams));
+    http.extend(upstreams.iter().map(|(name, servers)| upstream(*name, servers)));
+    http.extend(input.listeners.iter().map(|listener| match listener.protocol {
+        Protocol::Http => user_server(input, listener, &upstreams),
+        Protocol::Grpc => grpc_server(input, listener, &upstreams),
+    }));
     http.push(status_server());
     Document(vec![
         // Not `auto`: that counts the machine's processors, not the container's share of them.
@@ -86,21 +90,26 @@ fn http_settings() -> Vec<Directive> {
             "$muster_tenant",
             &[("default", "$http_x_scope_orgid"), ("", "anonymous")],
         ),
+        simple(Name::GrpcSetHeader, ["X-Scope-OrgID", "$muster_tenant"]),
+        Directive::map("$http_upgrade", "$muster_upgrade", &[("default", "upgrade"), ("", "")]),
         // See the crate's section on reloads.
         Directive::map("$realpath_root", "$muster_closing", &[("default", ""), ("~/run/close$", "close")]),
         Directive::map("$request_uri", "$muster_crooked", &[("default", ""), (CROOKED_TARGET, "1")]),
     ]
 }
 
-/// The servers of each role that some route needs and some unit serves.
-fn used_upstreams<'a>(input: &Layout<'a>) -> BTreeMap<Role, BTreeSet<&'a Server>> {
-    let used: BTreeSet<Role> = input.routes.iter().map(|route| route.role).collect();
-    let ready = input.upstreams.iter().filter(|(role, servers)| used.contains(role) && !servers.is_empty());
-    ready.map(|(role, servers)| (*role, servers.iter().collect())).collect()
+/// The servers that some route needs, where there are any.
+fn used_upstreams<'a>(input: &Layout<'a>) -> Used<'a> {
+    let routes = input.listeners.iter().flat_map(|listener| listener.routes);
+    let used: BTreeSet<Upstream> = routes.map(|route| route.to).collect();
+    let ready = input.upstreams.iter().filter(|(name, servers)| used.contains(name) && !servers.is_empty());
+    ready.map(|(name, servers)| (*name, servers.iter().collect())).collect()
 }
 
+type Used<'a> = BTreeMap<Upstream, BTreeSet<&'a Server>>;
+
 /// Round robin, not `least_conn`: a unit that fails fast always has the fewest connections, and would draw all traffic.
-fn upstream(role: Role, servers: &BTreeSet<&Server>) -> Directive {
+fn upstream(name: Upstream, servers: &BTreeSet<&Server>) -> Directive {
     let server = |server: &&Server| {
         simple(
             Name::Server,
@@ -109,11 +118,11 @@ fn upstream(role: Role, servers: &BTreeSet<&Server>) -> Directive {
     };
     let mut block: Vec<_> = servers.iter().map(server).collect();
     block.push(simple(Name::Keepalive, ["32"]));
-    Directive::with(Name::Upstream, [role.as_str()], block)
+    Directive::with(Name::Upstream, [name.to_string()], block)
 }
 
-fn user_server(input: &Layout<'_>, upstreams: &BTreeMap<Role, BTreeSet<&Server>>) -> Directive {
-    let mut block = listen(HTTP_PORT, input.tls);
+fn user_server(input: &Layout<'_>, listener: &Listener, upstreams: &Used<'_>) -> Directive {
+    let mut block = listen(listener.port, Protocol::Http, input.tls);
     block.push(simple(Name::Root, [format!("{}{REVISION}", files::CONNECTIONS)]));
     block.push(closing());
     block.push(Directive::with(
@@ -129,15 +138,27 @@ fn user_server(input: &Layout<'_>, upstreams: &BTreeMap<Role, BTreeSet<&Server>>
     locations.exact("/", vec![answer("200", about)]);
     locations.exact(READY_PATH, vec![ready()]);
     locations.exact(CONNECTIONS_PATH, connections());
-    for route in input.routes {
+    for route in listener.routes {
         let block =
-            if upstreams.contains_key(&route.role) { proxied(route) } else { unavailable(route.role) };
-        match route.path {
-            PathMatch::Exact(path) => locations.exact(path, block),
-            PathMatch::Prefix(path) => locations.below(path, block),
-        }
+            if upstreams.contains_key(&route.to) { proxied(route) } else { unavailable(route.to.role) };
+        locations.route(route, block);
     }
     locations.below("", vec![answer("404", "not found: this path is not served here\n")]);
+    block.extend(locations.0);
+    Directive::block(Name::Server, block)
+}
+
+/// gRPC has no place for texts: a code alone is what clients turn into a status (gRPC's own mapping:
+/// 404 is UNIMPLEMENTED, 503 is UNAVAILABLE). Nothing asks clients to close: a reload sends them GOAWAY.
+fn grpc_server(input: &Layout<'_>, listener: &Listener, upstreams: &Used<'_>) -> Directive {
+    let mut block = listen(listener.port, Protocol::Grpc, input.tls);
+    let mut locations = Locations::default();
+    for route in listener.routes {
+        let there = upstreams.contains_key(&route.to);
+        let block = if there { grpc_proxied(route) } else { vec![simple(Name::Return, ["503"])] };
+        locations.route(route, block);
+    }
+    locations.below("", vec![simple(Name::Return, ["404"])]);
     block.extend(locations.0);
     Directive::block(Name::Server, block)
 }
@@ -149,7 +170,7 @@ fn status_server() -> Directive {
     locations.exact(READY_PATH, vec![ready()]);
     locations.exact(CONNECTIONS_PATH, connections());
     locations.below("", vec![answer("404", "not found: this path is not served here\n")]);
-    let mut block = listen(STATUS_PORT, false);
+    let mut block = listen(STATUS_PORT, Protocol::Http, false);
     block.push(simple(Name::KeepaliveTimeout, ["0"]));
     block.extend(locations.0);
     Directive::block(Name::Server, block)
@@ -157,13 +178,21 @@ fn status_server() -> Directive {
 
 /// `deferred`: a connection reaches nginx with its first bytes. Those on which no request has come yet are thus not
 /// among the waiting ones that a reload wants gone, and never sit with a worker that is about to end.
-fn listen(port: u16, tls: bool) -> Vec<Directive> {
-    let socket = format!("{UNIT_HOST}:{port}");
+///
+/// `http2` as a word of `listen`, which nginx 1.25 and later still take, because earlier ones know no directive for it.
+fn listen(port: u16, protocol: Protocol, tls: bool) -> Vec<Directive> {
+    let mut listen = vec![Argument::from(format!("{UNIT_HOST}:{port}")), "deferred".into()];
+    if tls {
+        listen.push("ssl".into());
+    }
+    if protocol == Protocol::Grpc {
+        listen.push("http2".into());
+    }
     if !tls {
-        return vec![simple(Name::Listen, [Argument::from(socket), "deferred".into()])];
+        return vec![simple(Name::Listen, listen)];
     }
     vec![
-        simple(Name::Listen, [Argument::from(socket), "deferred".into(), "ssl".into()]),
+        simple(Name::Listen, listen),
         simple(Name::SslCertificate, [files::CERTIFICATE]),
         simple(Name::SslCertificateKey, [files::KEY]),
         simple(Name::SslProtocols, ["TLSv1.2", "TLSv1.3"]),
@@ -178,6 +207,13 @@ struct Locations(Vec<Directive>);
 impl Locations {
     fn exact(&mut self, path: &'static str, block: Vec<Directive>) {
         self.add("=", path.into(), block);
+    }
+
+    fn route(&mut self, route: &Route, block: Vec<Directive>) {
+        match route.path {
+            PathMatch::Exact(path) => self.exact(path, block),
+            PathMatch::Prefix(path) => self.below(path, block),
+        }
     }
 
     /// The path and everything below it.
@@ -202,14 +238,45 @@ fn proxied(route: &Route) -> Vec<Directive> {
         Traffic::Push => [limits("100m", 60), retry(Repeat::Always)].concat(),
         Traffic::Query => [limits("100m", 300), retry(Repeat::Always)].concat(),
         Traffic::Api => [limits("100m", 60), retry(Repeat::Idempotent)].concat(),
+        Traffic::Tail => [
+            limits("1m", TAIL_SECONDS),
+            // All request headers again, because one of them differs.
+            vec![
+                simple(Name::ProxySetHeader, ["Upgrade", "$http_upgrade"]),
+                simple(Name::ProxySetHeader, ["Connection", "$muster_upgrade"]),
+                simple(Name::ProxySetHeader, ["Host", "$http_host"]),
+                simple(Name::ProxySetHeader, ["X-Forwarded-For", "$proxy_add_x_forwarded_for"]),
+                simple(Name::ProxySetHeader, ["X-Forwarded-Proto", "$scheme"]),
+                simple(Name::ProxySetHeader, ["X-Scope-OrgID", "$muster_tenant"]),
+            ],
+            retry(Repeat::Always),
+        ]
+        .concat(),
         Traffic::Upload => [
             limits("0", 300),
             vec![simple(Name::ProxyRequestBuffering, ["off"]), simple(Name::ProxyNextUpstream, ["off"])],
         ]
         .concat(),
     };
-    block.push(simple(Name::ProxyPass, [format!("http://{}", route.role)]));
+    block.push(simple(Name::ProxyPass, [format!("http://{}", route.to)]));
     block
+}
+
+/// How long a WebSocket may be silent: as long as Loki keeps one open by default.
+const TAIL_SECONDS: u32 = 3600;
+
+fn grpc_proxied(route: &Route) -> Vec<Directive> {
+    vec![
+        simple(Name::ClientMaxBodySize, ["100m"]),
+        simple(Name::GrpcConnectTimeout, ["2s"]),
+        // The default of 60 s cuts streams that are silent for so long.
+        simple(Name::GrpcReadTimeout, [seconds(300)]),
+        simple(Name::GrpcSendTimeout, [seconds(300)]),
+        simple(Name::GrpcNextUpstream, ["error", "timeout", "http_502", "http_503", "non_idempotent"]),
+        simple(Name::GrpcNextUpstreamTries, ["2"]),
+        simple(Name::GrpcNextUpstreamTimeout, ["20s"]),
+        simple(Name::GrpcPass, [format!("grpc://{}", route.to)]),
+    ]
 }
 
 /// The largest request body (`0`: any), and how long a unit may be silent before and within its answer.

@@ -4,25 +4,65 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use muster_model::route::PathMatch::{Exact, Prefix};
-use muster_model::route::Route;
-use muster_model::route::Traffic::{Api, Push, Query, Upload};
+use muster_model::route::Traffic::{Api, Push, Query, Tail, Upload};
+use muster_model::route::{Listener, PathMatch, Protocol, Route, Traffic, Upstream};
 use muster_model::{HTTP_PORT, Product, Role};
 use muster_nginx::{Layout, Server, layout};
 
-fn upstreams(units: &[(Role, &[&str])]) -> BTreeMap<Role, Vec<Server>> {
-    let server = |address: &&str| Server::new(address, HTTP_PORT).expect("an address");
-    units.iter().map(|(role, addresses)| (*role, addresses.iter().map(server).collect())).collect()
+const fn route(path: PathMatch, role: Role, traffic: Traffic) -> Route {
+    Route { path, to: Upstream { role, port: HTTP_PORT }, traffic }
 }
 
-fn text(upstreams: &BTreeMap<Role, Vec<Server>>, tls: bool) -> String {
-    let route = |path, role, traffic| Route { path, role, traffic };
-    let routes = [
-        route(Exact("/api/v1/push"), Role::Distributor, Push),
-        route(Prefix("/prometheus/config/v1/rules"), Role::Ruler, Api),
-        route(Prefix("/prometheus"), Role::QueryFrontend, Query),
-        route(Prefix("/api/v1/upload/block/"), Role::Compactor, Upload),
+const ROUTES: &[Route] = &[
+    route(Exact("/api/v1/push"), Role::Distributor, Push),
+    route(Prefix("/prometheus/config/v1/rules"), Role::Ruler, Api),
+    route(Prefix("/prometheus"), Role::QueryFrontend, Query),
+    route(Prefix("/api/v1/upload/block/"), Role::Compactor, Upload),
+];
+const SPANS: &[Route] = &[Route {
+    path: Prefix("/opentelemetry.proto.collector.trace.v1.TraceService"),
+    to: Upstream { role: Role::Distributor, port: 4317 },
+    traffic: Push,
+}];
+const TAIL: &[Route] = &[route(Exact("/loki/api/v1/tail"), Role::Read, Tail)];
+
+fn upstreams(units: &[(Role, &[&str])]) -> BTreeMap<Upstream, Vec<Server>> {
+    let server = |address: &&str, port| Server::new(address, port).expect("an address");
+    let mut upstreams = BTreeMap::new();
+    for (role, addresses) in units {
+        for port in [HTTP_PORT, 4317] {
+            let servers = addresses.iter().map(|address| server(address, port)).collect();
+            upstreams.insert(Upstream { role: *role, port }, servers);
+        }
+    }
+    upstreams
+}
+
+fn text(upstreams: &BTreeMap<Upstream, Vec<Server>>, tls: bool) -> String {
+    let listeners = [Listener { port: HTTP_PORT, protocol: Protocol::Http, name: "http", routes: ROUTES }];
+    layout(&Layout { product: Product::Mimir, listeners: &listeners, upstreams, tls }).to_string()
+}
+
+/// Every kind of port and traffic that Mimir has none of.
+#[test]
+fn grpc_and_websockets() {
+    let upstreams =
+        upstreams(&[(Role::Distributor, &["127.10.1.3", "127.10.1.4"]), (Role::Read, &["fd00::6"])]);
+    let listeners = [
+        Listener { port: 3100, protocol: Protocol::Http, name: "http", routes: TAIL },
+        Listener { port: 4317, protocol: Protocol::Grpc, name: "otlp-grpc", routes: SPANS },
     ];
-    layout(&Layout { product: Product::Mimir, routes: &routes, upstreams, tls }).to_string()
+    let input = Layout { product: Product::Tempo, listeners: &listeners, upstreams: &upstreams, tls: false };
+    golden("grpc.nginx.conf", &layout(&input).to_string());
+}
+
+fn golden(name: &str, text: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, text).expect("a golden is written");
+    }
+    let golden = std::fs::read_to_string(&path).expect("there is a golden");
+    assert!(text == golden, "differs from {}:\n{text}", path.display());
 }
 
 #[test]
@@ -32,13 +72,7 @@ fn mimir() {
         (Role::Distributor, &["127.10.1.5", "127.10.1.3", "127.10.1.4"]),
         (Role::QueryFrontend, &["fd00::6", "mimir-read-1.mimir.svc"]),
     ]);
-    let text = text(&units, true);
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/mimir.nginx.conf");
-    if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        std::fs::write(&path, &text).unwrap();
-    }
-    let golden = std::fs::read_to_string(&path).unwrap();
-    assert!(text == golden, "differs from {}:\n{text}", path.display());
+    golden("mimir.nginx.conf", &text(&units, true));
 }
 
 #[test]

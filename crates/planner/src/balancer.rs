@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use muster_model::{HTTP_PORT, Revision, Role, RoleSet, TlsMaterial, UnitName};
+use muster_model::route::{Listener, Upstream};
+use muster_model::{Revision, Role, RoleSet, TlsMaterial, UnitName};
 use muster_nginx::{Layout, Server, layout};
 use muster_relation::{Assignment, ClusterData, Run, Service};
 
 use crate::config::balancer_revision;
 use crate::gate::Gate;
 use crate::observed::{NO_EPOCH, Observed, ObservedUnit, Tls};
+use crate::peers::Peers;
 use crate::rollout::Member;
 use crate::validate::Line;
 
@@ -23,28 +25,26 @@ pub(crate) struct Balancer {
 pub(crate) fn balancer(
     observed: &Observed,
     line: &Line,
+    listeners: &[Listener],
     members: &[Member<'_>],
     leaving: &BTreeSet<UnitName>,
 ) -> Balancer {
-    let routes = line.workload.routes();
-    let routed: RoleSet = routes.iter().map(|route| route.role).collect();
+    let routed = routed(listeners);
     let provided = provided(members, line);
     let answers_alone = |unit: &ObservedUnit, role: Role| {
         unit.current_roles().contains(Role::All)
             || line.workload.relies_on(role).is_none_or(|needed| provided.contains(needed))
     };
-    let mut upstreams: BTreeMap<Role, Vec<Server>> = BTreeMap::new();
+    let mut hosts: BTreeMap<Role, Vec<&str>> = BTreeMap::new();
     let mut add = |serves: &dyn Fn(&Member<'_>) -> bool| {
         // A role that has a unit already wants no other of this kind.
-        let roles: RoleSet = routed.iter().filter(|role| !upstreams.contains_key(role)).collect();
+        let roles: RoleSet = routed.iter().filter(|role| !hosts.contains_key(role)).collect();
         for member in members.iter().filter(|m| serves(m)) {
-            // A unit reports its own address; one that is none is left out instead of reaching the document.
             let Some(address) = member.unit.address.as_deref() else { continue };
-            let Ok(server) = Server::new(address, HTTP_PORT) else { continue };
             let runs = line.table.expand(&member.unit.current_roles());
             for role in runs.iter().filter(|role| roles.contains(*role) && answers_alone(member.unit, *role))
             {
-                upstreams.entry(role).or_default().push(server.clone());
+                hosts.entry(role).or_default().push(address);
             }
         }
     };
@@ -54,12 +54,24 @@ pub(crate) fn balancer(
     add(&|m| m.unit.is_told_to_run() && m.unit.answers());
     // One that nobody sees may serve all the same: a node whose kubelet is silent still runs its pods.
     add(&|m| m.unit.is_told_to_run() && m.unit.answered());
+    // A role that no worker takes is led by one unit.
+    for role in routed.iter().filter(|role| !line.table.knows(*role)) {
+        let leader = Peers::leading(members, line, role).filter(|leader| leader.unit.answered());
+        hosts.extend(leader.and_then(|leader| Some((role, vec![leader.unit.address.as_deref()?]))));
+    }
+    // A unit reports its own address; one that is none is left out instead of reaching the document.
+    let servers = |upstream: Upstream| {
+        let hosts = hosts.get(&upstream.role).into_iter().flatten();
+        hosts.filter_map(|host| Server::new(host, upstream.port).ok()).collect::<Vec<_>>()
+    };
+    let upstreams: BTreeMap<Upstream, Vec<Server>> =
+        targets(listeners).map(|upstream| (upstream, servers(upstream))).collect();
     let tls = match &observed.tls {
         Tls::On(material) => Some(material.clone()),
         Tls::Off | Tls::Invalid(_) => None,
     };
     let document =
-        layout(&Layout { product: line.product, routes, upstreams: &upstreams, tls: tls.is_some() });
+        layout(&Layout { product: line.product, listeners, upstreams: &upstreams, tls: tls.is_some() });
     let text = document.to_string();
     let revision = balancer_revision(
         &text,
@@ -73,6 +85,15 @@ pub(crate) fn balancer(
         tls,
     };
     Balancer { revision, cluster }
+}
+
+fn targets(listeners: &[Listener]) -> impl Iterator<Item = Upstream> {
+    listeners.iter().flat_map(|listener| listener.routes).map(|route| route.to)
+}
+
+/// The roles that some route leads to.
+pub(crate) fn routed(listeners: &[Listener]) -> RoleSet {
+    targets(listeners).map(|upstream| upstream.role).collect()
 }
 
 /// The roles that units answer in and that other units can rely on. What `all` runs serves its own process only.
@@ -128,6 +149,7 @@ pub(crate) fn assignment(
             roles: RoleSet::new(),
             run,
             drain: None,
+            peers: BTreeMap::new(),
             seeds: Vec::new(),
         })),
     }

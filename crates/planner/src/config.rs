@@ -9,7 +9,7 @@ use muster_products::charm::Options;
 use crate::observed::Observed;
 use crate::validate::Line;
 
-/// From this many ingester units on, data is kept three times when nobody asks for a number.
+/// From this many units with fresh data on, data is kept three times when nobody asks for a number.
 const UNITS_FOR_THREE_COPIES: u32 = 3;
 
 /// A config, its content hash, and what it was made from.
@@ -26,14 +26,15 @@ pub(crate) struct Rendered {
 /// was written once would appear and disappear. Changing it later needs a guarded transition.
 pub(crate) fn replication_factor(
     observed: &Observed,
+    line: &Line,
     options: &Options,
-    ingesters: u32,
+    keepers: u32,
     findings: &mut Vec<Finding>,
 ) -> u8 {
     let asked = u8::try_from(options.integer("replication-factor")).unwrap_or(0);
     let chosen = match (observed.carry.replication_factor, asked) {
         (Some(kept), _) => kept,
-        (None, 0) if ingesters >= UNITS_FOR_THREE_COPIES => 3,
+        (None, 0) if keepers >= UNITS_FOR_THREE_COPIES => 3,
         (None, 0) => 1,
         (None, asked) => asked,
     };
@@ -52,10 +53,11 @@ pub(crate) fn replication_factor(
         ));
     }
     let quorum = u32::from(chosen / 2 + 1);
-    if ingesters > 0 && ingesters < quorum {
+    if keepers > 0 && keepers < quorum {
         block(format!(
-            "replication-factor {chosen} needs {quorum} units with role ingester to take writes, there is {ingesters}; \
-             add some: muster scale WORKER {quorum}"
+            "replication-factor {chosen} needs {quorum} units with role {} to take writes, there is {keepers}; \
+             add some: muster scale WORKER {quorum}",
+            line.workload.replicated_role()
         ));
     }
     chosen

@@ -12,6 +12,7 @@ mod claims;
 mod config;
 mod gate;
 mod observed;
+mod peers;
 mod plan;
 mod rollout;
 mod status;

@@ -98,6 +98,7 @@ impl ObservedUnit {
                 roles,
                 run: Run::Start,
                 drain: None,
+                peers: BTreeMap::new(),
                 seeds: Vec::new(),
             });
         }

@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use muster_api::{Condition, RolloutStatus};
+use muster_model::route::Listener;
 use muster_model::{
     AppName, Coverage, Finding, Reason, Revision, Role, RoleSet, Status, UnitName, WorkloadStatus,
 };
+use muster_products::Endpoint;
 use muster_relation::{Assignment, ClusterData};
 
 use crate::balancer;
@@ -14,7 +16,8 @@ use crate::claims;
 use crate::config::{self, Rendered};
 use crate::gate::{self, Gate};
 use crate::observed::{CarryOver, NO_EPOCH, ObjectStore, Observed, ObservedUnit, ObservedWorker, Probe, Tls};
-use crate::rollout::{Coming, Member, Rollout, Want, rollout};
+use crate::peers::Peers;
+use crate::rollout::{Coming, Member, Others, Rollout, Want, rollout};
 use crate::status::{self, Progress};
 use crate::validate::{self, Declared, Line};
 
@@ -49,6 +52,10 @@ pub struct Plan {
     /// What the worker units share. Absent where there is nothing new to share: what was last shared holds, and a unit
     /// that is told to stop needs none of it.
     pub cluster: Option<ClusterData>,
+    /// What the load balancer listens on, the main port first.
+    pub listeners: Vec<Listener>,
+    /// Where clients send data and queries.
+    pub endpoints: Vec<Endpoint>,
     /// What the load balancer units share. Absent where they keep what they have.
     pub balancer_cluster: Option<ClusterData>,
     /// What the next plan must be given.
@@ -141,7 +148,9 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
     let line = validate::line(observed, &mut findings)
         .or_else(|| observed.removing.then(|| validate::newest_line(observed)).flatten());
     let Some(line) = line else { return hold_everything(observed, findings, now) };
-    let options = validate::options(observed, &line, &mut findings);
+    let checked = validate::options(observed, &line, &mut findings);
+    let options = &checked.options;
+    let listeners = line.workload.listeners(options);
     let declared = validate::workers(observed, &line, &mut findings);
     let coverage = coverage(observed, &line, &declared);
     unit_counts(observed, &mut findings);
@@ -160,11 +169,11 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
         gate = Gate::Stop;
     }
 
-    let ingesters = coverage.units.get(&Role::Ingester).copied().unwrap_or(0);
+    let keepers = coverage.units.get(&line.workload.replicated_role()).copied().unwrap_or(0);
     let mut carry = observed.carry.clone();
-    let rendered = match (&options, &observed.object_store) {
-        (Some(options), ObjectStore::Related { storage, probe: Probe::Ready { .. } }) => {
-            let factor = config::replication_factor(observed, options, ingesters, &mut findings);
+    let rendered = match (checked.good, &observed.object_store) {
+        (true, ObjectStore::Related { storage, probe: Probe::Ready { .. } }) => {
+            let factor = config::replication_factor(observed, &line, options, keepers, &mut findings);
             if gate == Gate::Open {
                 carry.replication_factor = Some(factor);
                 carry.store = Some(claims::place(storage));
@@ -187,18 +196,26 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
     // The load balancer keeps what it has while some unit that it routes to is about to say what it does, and while it would
     // have to serve without its certificate.
     let publishes = has_certificate && !members.iter().any(|m| m.unit.unknown && m.unit.answers_probe);
-    let before = balancer::balancer(observed, &line, &members, &observed.carry.leaving_balancer);
+    let before = balancer::balancer(observed, &line, &listeners, &members, &observed.carry.leaving_balancer);
     let settled = publishes && balancer::all_run(observed, &before.revision);
-    let alone = alone(&members, &line);
+    let alone = alone(&members, &line, &listeners);
     let coming = coming(observed, &declared);
-    let rollout =
-        rollout(&members, &coming, &line, target.as_ref(), &observed.carry, &observed.seeds, &|unit| {
+    let peers = Peers::choose(&members, &line);
+    let rollout = rollout(
+        &members,
+        &coming,
+        &line,
+        target.as_ref(),
+        &observed.carry,
+        &Others { seeds: &observed.seeds, peers: &peers },
+        &|unit| {
             alone.contains(unit)
                 || (settled && observed.carry.leaving_balancer.contains(unit))
                 || observed.balancers.is_empty()
                 // What is removed does not wait for a certificate; nginx tries another unit.
                 || !has_certificate
-        });
+        },
+    );
 
     let mut out = rollout.leaving_balancer.clone();
     out.extend(rollout.replace.iter().cloned());
@@ -206,7 +223,7 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
     let balancer = if out == observed.carry.leaving_balancer {
         before
     } else {
-        balancer::balancer(observed, &line, &members, &out)
+        balancer::balancer(observed, &line, &listeners, &members, &out)
     };
 
     let mut assignments = rollout.assignments.clone();
@@ -240,7 +257,7 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
         .iter()
         .all(|(number, unit)| news(&assignments, &observed.name.unit(*number), unit).is_none());
     let balancers = planned_balancers(observed, &balancers_wanted, gate);
-    let conditions = status::conditions(observed, &findings, &coverage, options.is_some(), &progress);
+    let conditions = status::conditions(observed, &findings, &coverage, checked.good, &progress);
     let told: Told<'_> = members.iter().map(|m| (&m.name, (&m.want, assignments.get(&m.name)))).collect();
     let workers: BTreeMap<AppName, PlannedApplication> = observed
         .workers
@@ -265,6 +282,8 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
         replace,
         assignments,
         cluster,
+        endpoints: line.workload.endpoints(options),
+        listeners,
         balancer_cluster: publishes.then_some(balancer.cluster),
         carry,
         wake_at: wake_at(observed, now),
@@ -300,7 +319,14 @@ fn hold_everything(observed: &Observed, findings: Vec<Finding>, now: Timestamp) 
         })
         .collect();
     open_epochs(&mut assignments, now);
+    let newest = validate::newest_line(observed).map(|line| {
+        let options = validate::options(observed, &line, &mut Vec::new()).options;
+        (line.workload.listeners(&options), line.workload.endpoints(&options))
+    });
+    let (listeners, endpoints) = newest.unwrap_or_default();
     Plan {
+        listeners,
+        endpoints,
         status: status::of_findings(&observed.name, &findings),
         findings,
         conditions: Vec::new(),
@@ -434,9 +460,9 @@ fn wanted_units(units: u32, removing: bool) -> std::ops::Range<u32> {
 }
 
 /// Units that no other ready unit can stand in for: taking them out of the load balancer first would help nobody.
-fn alone(members: &[Member<'_>], line: &Line) -> BTreeSet<UnitName> {
+fn alone(members: &[Member<'_>], line: &Line, listeners: &[Listener]) -> BTreeSet<UnitName> {
     let mut ready = BTreeMap::<Role, u32>::new();
-    let routed: RoleSet = line.workload.routes().iter().map(|route| route.role).collect();
+    let routed = balancer::routed(listeners);
     let roles = |member: &Member<'_>| -> RoleSet {
         line.table.expand(&member.unit.current_roles()).iter().filter(|role| routed.contains(*role)).collect()
     };

@@ -17,6 +17,7 @@ use muster_model::{AppName, GOSSIP_PORT, Revision, Role, RoleSet, UnitName};
 use muster_relation::{Assignment, Run, Service};
 
 use crate::observed::{CarryOver, NO_EPOCH, ObservedUnit, Seeds};
+use crate::peers::Peers;
 use crate::validate::Line;
 
 /// How many units' addresses are handed out as gossip seeds: enough that one is there, few enough that a new unit does not
@@ -97,6 +98,12 @@ impl Rollout {
 /// Whether the balancer no longer routes to a unit, given the units that it should leave out.
 pub(crate) type BalancerLeavesOut<'a> = dyn Fn(&UnitName) -> bool + 'a;
 
+/// How units find one another.
+pub(crate) struct Others<'a> {
+    pub(crate) seeds: &'a Seeds,
+    pub(crate) peers: &'a Peers,
+}
+
 /// Decides which units are changed now.
 pub(crate) fn rollout(
     members: &[Member<'_>],
@@ -104,16 +111,24 @@ pub(crate) fn rollout(
     line: &Line,
     target: Option<&Revision>,
     carry: &CarryOver,
-    seeds: &Seeds,
+    others: &Others<'_>,
     balancer_leaves_out: &BalancerLeavesOut<'_>,
 ) -> Rollout {
-    let seeds = match seeds {
+    let seeds = match others.seeds {
         Seeds::Units => unit_seeds(members),
         Seeds::Name(name) => vec![name.clone()],
     };
     let decide = |gaps| {
         let budget = Budget::of(members, coming, line, gaps);
-        decide(members, budget, line, target, carry, &seeds, balancer_leaves_out)
+        decide(
+            members,
+            budget,
+            line,
+            target,
+            carry,
+            &Told { seeds: &seeds, peers: others.peers },
+            balancer_leaves_out,
+        )
     };
     let result = decide(0);
     if result.pending && coming.is_empty() && result.is_at_rest(members) {
@@ -123,13 +138,19 @@ pub(crate) fn rollout(
     result
 }
 
+/// What units are told of others.
+struct Told<'a> {
+    seeds: &'a [String],
+    peers: &'a Peers,
+}
+
 fn decide(
     members: &[Member<'_>],
     mut budget: Budget,
     line: &Line,
     target: Option<&Revision>,
     carry: &CarryOver,
-    seeds: &[String],
+    told: &Told<'_>,
     balancer_leaves_out: &BalancerLeavesOut<'_>,
 ) -> Rollout {
     let halt = target.and_then(|target| halt(members, line, target, carry));
@@ -149,7 +170,7 @@ fn decide(
     let (gone, rest): (Vec<_>, Vec<_>) =
         members.iter().partition(|m| carry.leaving_balancer.contains(&m.name));
     for member in gone.into_iter().chain(rest) {
-        let Some(next) = next_assignment(member, target, seeds, &result, carry) else { continue };
+        let Some(next) = next_assignment(member, target, told, &result, carry) else { continue };
         let changes = member.unit.assigned.as_ref().is_none_or(|now| !now.same_process(&next));
         let replaces = member.unit.outdated && matches!(member.want, Want::Run(_) | Want::Hold);
         if !changes && !replaces {
@@ -194,7 +215,7 @@ fn decide(
             }
             if let Some(now) = &member.unit.assigned {
                 // The process stays as it is; new seeds may reach it all the same.
-                let next = Assignment { seeds: seeds.to_vec(), ..now.clone() };
+                let next = Assignment { seeds: told.seeds.to_vec(), ..now.clone() };
                 result.assignments.insert(member.name.clone(), member.unit.tell(next));
             }
         }
@@ -206,7 +227,7 @@ fn decide(
 fn next_assignment(
     member: &Member<'_>,
     target: Option<&Revision>,
-    seeds: &[String],
+    told: &Told<'_>,
     rollout: &Rollout,
     carry: &CarryOver,
 ) -> Option<Assignment> {
@@ -216,6 +237,7 @@ fn next_assignment(
     let now = member.unit.assigned.as_ref();
     let next = match &member.want {
         Want::Hold => return now.cloned(),
+        Want::Run(_) if told.peers.waiting.contains(&member.name) => return now.cloned(),
         Want::Stop | Want::StopAtOnce => return member.unit.tell_to_stop(),
         Want::Run(roles) => {
             let target = target?;
@@ -235,7 +257,8 @@ fn next_assignment(
                 roles: roles.clone(),
                 run: Run::Start,
                 drain: None,
-                seeds: seeds.to_vec(),
+                peers: told.peers.of(&member.name),
+                seeds: told.seeds.to_vec(),
             }
         }
     };

@@ -48,11 +48,7 @@ pub(crate) fn line(observed: &Observed, findings: &mut Vec<Finding>) -> Option<L
     };
     let table = muster_products::role_table(product, version).map_err(|e| refuse(format!("{e}"))).ok()?;
     muster_products::check_version(product, version).map_err(|e| refuse(format!("{e}"))).ok()?;
-    let Some(workload) = muster_products::workload(product) else {
-        refuse(format!("{product} cannot be run by this build yet; use a mimir coordinator"));
-        return None;
-    };
-    Some(Line { product, version, table, workload })
+    Some(Line { product, version, table, workload: muster_products::workload(product) })
 }
 
 /// The newest line of the product, whatever version is asked for. Enough to stop units with.
@@ -60,11 +56,18 @@ pub(crate) fn newest_line(observed: &Observed) -> Option<Line> {
     let product: Product = observed.spec.product.parse().ok()?;
     let version = *muster_products::supported_versions(product).first()?;
     let table = muster_products::role_table(product, version).ok()?;
-    Some(Line { product, version, table, workload: muster_products::workload(product)? })
+    Some(Line { product, version, table, workload: muster_products::workload(product) })
 }
 
-/// Checks the coordinator's options and overrides. `None` when something is wrong with them.
-pub(crate) fn options(observed: &Observed, line: &Line, findings: &mut Vec<Finding>) -> Option<Options> {
+/// The coordinator's options as far as they are usable, with defaults for the rest.
+pub(crate) struct Checked {
+    pub(crate) options: Options,
+    /// Whether nothing is wrong with them, the overrides and the object store's path.
+    pub(crate) good: bool,
+}
+
+/// Checks the coordinator's options and overrides.
+pub(crate) fn options(observed: &Observed, line: &Line, findings: &mut Vec<Finding>) -> Checked {
     let before = findings.len();
     let given = observed
         .spec
@@ -100,7 +103,17 @@ pub(crate) fn options(observed: &Observed, line: &Line, findings: &mut Vec<Findi
             owned.to_string(),
         ));
     }
-    (findings.len() == before).then_some(options)
+    let good = findings.len() == before;
+    if let Some(advice) = line.workload.advice(&options) {
+        let message = advice.replace("COORDINATOR", observed.name.as_str());
+        findings.push(Finding::application(
+            &observed.name,
+            WorkloadStatus::Active,
+            Reason::NoReceiver,
+            message,
+        ));
+    }
+    Checked { options, good }
 }
 
 /// Checks every worker's roles.

@@ -374,7 +374,8 @@ fn copies_are_decided_once() {
 #[test]
 fn unsupported_products_are_blocked_and_nothing_else_happens() {
     for (product, version, expect) in [
-        ("loki", "3.7", "loki"),
+        ("loki", "4.0", "4.0"),
+        ("tempo", "3.0", "3.0"),
         ("graphite", "1.0", "graphite"),
         ("mimir", "9.9", "9.9"),
         ("mimir", "new", "new"),

@@ -6,14 +6,19 @@
 //! Not here: when a unit is told to do something (`muster-planner`) and how (`muster-agent`).
 
 pub mod charm;
+mod check;
 pub mod loki;
 pub mod mimir;
 mod overrides;
 pub mod placeholder;
 pub mod tempo;
+mod unit;
 mod version;
 mod workload;
 
 pub use overrides::OwnedOverride;
 pub use version::{UnsupportedVersion, check_version, role_table, supported_versions};
-pub use workload::{ConfigInputs, HttpCall, MAX_MESSAGE_LEN, RoleConflict, UnitValues, Workload, workload};
+pub use workload::{
+    Choice, ConfigInputs, Endpoint, Flushed, HttpCall, MAX_MESSAGE_LEN, Peer, RoleConflict, UnitValues,
+    Workload, workload,
+};

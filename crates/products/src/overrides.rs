@@ -1,5 +1,6 @@
 //! Users' overrides of the generated config, and the paths that are not theirs.
 
+use muster_model::yaml;
 use serde_json::{Map, Value};
 
 use crate::placeholder;
@@ -23,19 +24,46 @@ pub(crate) struct Owned {
     pub(crate) instead: &'static str,
 }
 
+/// An entry of a product's list.
+pub(crate) const fn owned(path: &'static str, instead: &'static str) -> Owned {
+    Owned { path, instead }
+}
+
+pub(crate) const UNIT: &str = "remove it, each unit has its own";
+pub(crate) const RINGS: &str = "remove it, all units must agree on their rings";
+pub(crate) const STORE: &str = "change the S3 relation";
+pub(crate) const REPLICAS: &str = "set the option replication-factor";
+pub(crate) const LEAVING: &str = "remove it, whether a unit leaves or restarts is told when it stops";
+pub(crate) const PORT: &str = "remove it, the load balancer and the agents count on the port";
+pub(crate) const PEER_PORT: &str = "remove it, units count on each other's port";
+pub(crate) const LABEL: &str = "remove it, it tells this cluster from others";
+pub(crate) const FIRST: &str = "remove it, the first unit has nobody to join";
+pub(crate) const TLS: &str = "set tls of the coordinator";
+
 /// The overrides that touch an owned path: by naming it, something below it, or by replacing or removing something above it.
-pub(crate) fn owned(overrides: &Map<String, Value>, owned: &[Owned]) -> Vec<OwnedOverride> {
+pub(crate) fn touched(overrides: &Map<String, Value>, owned: &[Owned]) -> Vec<OwnedOverride> {
     let mut found = Vec::new();
     visit(overrides, &mut Vec::new(), &mut |path| {
-        let touched = owned.iter().find(|owned| touches(path, owned.path));
-        found.extend(touched.map(|owned| OwnedOverride { path: path.join("."), instead: owned.instead }));
+        let first = owned.iter().find(|owned| touches(path, owned.path));
+        found.extend(first.map(|owned| OwnedOverride { path: path.join("."), instead: owned.instead }));
     });
     found
 }
 
+/// The YAML of a generated config with overrides.
+pub(crate) fn document(generated: Value, overrides: Option<&Map<String, Value>>, owned: &[Owned]) -> String {
+    let mut tree = generated;
+    if let (Some(tree), Some(overrides)) = (tree.as_object_mut(), overrides) {
+        merge(tree, overrides, owned);
+    }
+    // Equal overrides must give equal bytes whatever the order of their keys, also if maps keep their order.
+    tree.sort_all_objects();
+    yaml::to_string(&tree).expect("a tree of texts, finite numbers, lists and maps has a YAML form")
+}
+
 /// Merges overrides into the generated tree: maps deeply, lists and scalars replaced, null removes. Texts stay
 /// what they are, also where they look like placeholders. What touches an owned path is left out.
-pub(crate) fn merge(base: &mut Map<String, Value>, overrides: &Map<String, Value>, owned: &[Owned]) {
+fn merge(base: &mut Map<String, Value>, overrides: &Map<String, Value>, owned: &[Owned]) {
     merge_at(base, overrides, owned, &mut Vec::new());
 }
 
@@ -140,7 +168,7 @@ mod tests {
             (json!({ "s": { "t": null } }), "s.t"),
             (json!({ "s": "text" }), "s"),
         ] {
-            let found = owned(&map(overrides.clone()), OWNED);
+            let found = touched(&map(overrides.clone()), OWNED);
             assert_eq!(found.iter().map(|o| o.path.as_str()).collect::<Vec<_>>(), [named], "{overrides}");
             assert_eq!(merged(base.clone(), overrides.clone()), base, "{overrides}");
         }
@@ -151,9 +179,9 @@ mod tests {
             json!({ "b": 1 }),
             json!({}),
         ] {
-            assert_eq!(owned(&map(free.clone()), OWNED), [], "{free}");
+            assert_eq!(touched(&map(free.clone()), OWNED), [], "{free}");
         }
-        let message = owned(&map(json!({ "a": null })), OWNED)[0].to_string();
+        let message = touched(&map(json!({ "a": null })), OWNED)[0].to_string();
         assert_eq!(message, "override \"a\" is set by Muster: leave it");
     }
 }

@@ -42,6 +42,14 @@ placeholders! {
     GossipSeeds = "gossip-seeds",
     /// How the unit finds query-schedulers.
     SchedulerDiscovery = "scheduler-discovery",
+    /// The name that rings of query-schedulers have in gossip.
+    SchedulerPrefix = "scheduler-prefix",
+    /// Where a querier finds a query-frontend, `host:port`.
+    FrontendAddress = "frontend-address",
+    /// Where the leading compactor is, `host:port`.
+    CompactorAddress = "compactor-address",
+    /// Whether the unit's compactor leads, works for another, or is alone.
+    CompactorMode = "compactor-mode",
     /// The S3 access key.
     AccessKey = "s3-access-key",
     /// The S3 secret key.

@@ -1,14 +1,15 @@
 //! What differs between products once they run.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use muster_model::route::Route;
+use muster_model::route::Listener;
 use muster_model::{ObjectStorage, Product, Role, RoleSet, Secret, Version};
 use serde_json::{Map, Value};
 
 use crate::charm::Options;
 use crate::placeholder::FillError;
-use crate::{OwnedOverride, mimir};
+use crate::{OwnedOverride, loki, mimir, tempo};
 
 /// The longest message of [`Workload::check_message`], in bytes.
 pub const MAX_MESSAGE_LEN: usize = 1024;
@@ -44,8 +45,14 @@ pub trait Workload: Sync {
     /// [`MAX_MESSAGE_LEN`] bytes without control characters.
     fn check_message(&self, stderr: &str) -> String;
 
-    /// Which path of the load balancer goes to which role, most specific first. No admin path.
-    fn routes(&self) -> &'static [Route];
+    /// What the load balancer listens on with these options, the main port first. No admin path.
+    fn listeners(&self, options: &Options) -> Vec<Listener>;
+
+    /// What makes a deployment with these options useless although nothing is wrong, with the option that changes it.
+    fn advice(&self, options: &Options) -> Option<&'static str>;
+
+    /// Where clients send data and queries with these options, by purpose.
+    fn endpoints(&self, options: &Options) -> Vec<Endpoint>;
 
     /// The path that answers 200 once the unit can serve.
     fn ready_path(&self) -> &'static str;
@@ -57,6 +64,12 @@ pub trait Workload: Sync {
     /// relies on nobody.
     fn relies_on(&self, role: Role) -> Option<Role>;
 
+    /// The role whose units keep the copies of fresh data: the replication factor counts them.
+    fn replicated_role(&self) -> Role;
+
+    /// The role of the one unit that a unit with these (assigned) roles must be told of because it finds it nowhere else.
+    fn needs_peer(&self, roles: &RoleSet) -> Option<Peer>;
+
     /// Whether a unit of this role holds acknowledged data that is not yet in the object store.
     fn holds_data(&self, role: Role) -> bool;
 
@@ -64,17 +77,63 @@ pub trait Workload: Sync {
     /// what it holds and leaves its rings.
     fn leave_calls(&self, roles: &RoleSet) -> &'static [HttpCall];
 
+    /// How to see, after SIGTERM, that a unit holds nothing any more, where its process may go on for ever all the same.
+    fn flushed(&self, roles: &RoleSet) -> Option<Flushed>;
+
     /// How long SIGTERM may take before SIGKILL: the flush budget of the slowest role.
     fn kill_delay(&self, roles: &RoleSet) -> Duration;
 }
 
-/// What differs between products once they run. `None`: this build knows the product's roles but cannot run it yet.
+/// What differs between products once they run.
 #[must_use]
-pub fn workload(product: Product) -> Option<&'static dyn Workload> {
+pub fn workload(product: Product) -> &'static dyn Workload {
     match product {
-        Product::Mimir => Some(&mimir::Mimir),
-        Product::Tempo | Product::Loki => None,
+        Product::Mimir => &mimir::Mimir,
+        Product::Tempo => &tempo::Tempo,
+        Product::Loki => &loki::Loki,
     }
+}
+
+/// Something that clients use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Endpoint {
+    /// What it is for, in one word or two.
+    pub purpose: &'static str,
+    /// The load balancer's port.
+    pub port: u16,
+    /// The path below it. `None`: gRPC, which is named by `host:port`.
+    pub path: Option<&'static str>,
+}
+
+impl Endpoint {
+    /// How a client is given it, on a load balancer at `host`.
+    #[must_use]
+    pub fn at(&self, host: &str, tls: bool) -> String {
+        match self.path {
+            Some(path) => format!("{}://{host}:{}{path}", if tls { "https" } else { "http" }, self.port),
+            None => format!("{host}:{}", self.port),
+        }
+    }
+}
+
+/// A unit that others are told of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer {
+    /// What it is turned to for: the key of `Assignment::peers`.
+    pub role: Role,
+    /// One of the assigned roles that make a unit such a peer.
+    pub provided_by: &'static [Role],
+    /// How many such units are used.
+    pub choice: Choice,
+}
+
+/// How many peers of a kind are used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Choice {
+    /// One leads, and everybody turns to it, itself included. It stays the same as long as it is there.
+    Leader,
+    /// All, each by a part of the units.
+    Spread,
 }
 
 /// All that the shared config is made from.
@@ -106,6 +165,8 @@ pub struct UnitValues {
     pub data_directory: String,
     /// Gossip seeds, `host:port`.
     pub seeds: Vec<String>,
+    /// Where the unit finds the one unit of a role that it is to turn to: a host without a port.
+    pub peers: BTreeMap<Role, String>,
     /// Its roles, as [`Workload::assign_roles`] gave them.
     pub roles: RoleSet,
     /// The S3 access key.
@@ -126,6 +187,26 @@ pub struct HttpCall {
     pub path: &'static str,
 }
 
+/// A page with a table of the process's services, `| NAME | STATE | … |`, that says whether one of them has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Flushed {
+    /// The page, answered to GET.
+    pub path: &'static str,
+    /// The service. It ends when everything that it holds is in the object store.
+    pub service: &'static str,
+}
+
+impl Flushed {
+    /// Whether the page says so.
+    #[must_use]
+    pub fn is_said(&self, page: &str) -> bool {
+        page.lines().any(|line| {
+            let mut cells = line.split('|').map(str::trim).skip(1);
+            cells.next() == Some(self.service) && cells.next() == Some("Terminated")
+        })
+    }
+}
+
 /// One process cannot run these roles together.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RoleConflict {
@@ -134,4 +215,9 @@ pub enum RoleConflict {
         "querier and query-scheduler cannot share a unit, and no other unit runs a query-scheduler: set role-all=true, or give query-scheduler (part of backend) to another worker"
     )]
     SchedulerBesideQuerier,
+    /// Loki sets up its index by the roles of a process: with `write` among them queries never look into the object store.
+    #[error(
+        "write cannot share a unit with read or backend, whose queries would miss all that is in the object store: set role-all=true, or give write to another worker"
+    )]
+    WriteBesideOthers,
 }

@@ -14,7 +14,7 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 fn mimir() -> &'static dyn Workload {
-    workload(Product::Mimir).unwrap()
+    workload(Product::Mimir)
 }
 
 fn storage(more: &[(&str, &str)]) -> ObjectStorage {
@@ -63,6 +63,7 @@ fn unit(roles: RoleSet) -> UnitValues {
         address: "127.0.9.1".to_owned(),
         id: "mimir-worker-0".to_owned(),
         data_directory: "/data".to_owned(),
+        peers: BTreeMap::new(),
         seeds: vec!["127.0.9.1:7946".to_owned(), "127.0.9.2:7946".to_owned()],
         roles,
         access_key: Secret::new("the-access-key"),
@@ -291,7 +292,7 @@ proptest! {
     fn hostile_values_of_a_unit_come_out_as_they_were(texts in prop::collection::vec(hostile(), 7)) {
         let [address, id, data_directory, seed, access_key, secret_key, ca_file]: [String; 7] = texts.try_into().unwrap();
         let values = UnitValues {
-            address, id, data_directory, seeds: vec![seed], roles: RoleSet::from([Role::Ingester]),
+            address, id, data_directory, peers: BTreeMap::new(), seeds: vec![seed], roles: RoleSet::from([Role::Ingester]),
             access_key: Secret::new(access_key), secret_key: Secret::new(secret_key), ca_file: Some(ca_file),
         };
         let mut storage = storage(&[]);

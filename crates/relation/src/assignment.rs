@@ -1,6 +1,8 @@
 //! What the coordinator tells one unit.
 
-use muster_model::{Revision, RoleSet};
+use std::collections::BTreeMap;
+
+use muster_model::{Revision, Role, RoleSet};
 use serde::{Deserialize, Serialize};
 
 /// What one unit is to run. Agents act only on the highest epoch that they have seen.
@@ -19,6 +21,10 @@ pub struct Assignment {
     /// The drain to carry out, once draining is asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drain: Option<DrainToken>,
+    /// Where the unit finds the one unit of a role that it is to turn to: a host without a port. Only roles that the unit cannot
+    /// find by gossip (Tempo's query-frontend, Loki's compactor).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub peers: BTreeMap<Role, String>,
     /// Gossip seeds, `host:port`. A change of the seeds alone restarts nothing: they matter when a process starts.
     #[serde(default)]
     pub seeds: Vec<String>,
@@ -32,6 +38,7 @@ impl Assignment {
             && self.roles == other.roles
             && self.run == other.run
             && self.drain == other.drain
+            && self.peers == other.peers
     }
 }
 

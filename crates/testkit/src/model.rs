@@ -79,8 +79,9 @@ impl Model {
             fs::write(&file, documents)?;
             command.arg(file);
         }
-        let mimir = servers::mimir();
-        command.arg("--bin").arg(mimir.parent().context("a binary is in a directory")?);
+        for server in servers::GO_SERVERS {
+            command.arg("--bin").arg(server.built().parent().context("a binary is in a directory")?);
+        }
         command.arg("--nginx").arg(servers::nginx());
         self.up = Some(Process::spawn(&mut command, &self.place.path().join("up.log"))?);
         Ok(())
@@ -203,12 +204,17 @@ impl Model {
         .await
     }
 
-    /// The load balancer's URL.
+    /// The load balancer's URL of a Mimir coordinator.
     pub async fn gateway(&self, coordinator: &str) -> anyhow::Result<String> {
+        Ok(self.endpoint(coordinator, "push").await?.trim_end_matches("/api/v1/push").to_owned())
+    }
+
+    /// One of the endpoints that the status shows.
+    pub async fn endpoint(&self, coordinator: &str, purpose: &str) -> anyhow::Result<String> {
         let status = self.status().await?;
-        let push =
-            status["applications"][coordinator]["endpoints"]["push"].as_str().context("no push endpoint")?;
-        Ok(push.trim_end_matches("/api/v1/push").to_owned())
+        let endpoints = &status["applications"][coordinator]["endpoints"];
+        let endpoint = endpoints[purpose].as_str();
+        Ok(endpoint.with_context(|| format!("no endpoint {purpose} in {endpoints}"))?.to_owned())
     }
 
     /// The processes of this model besides `muster up` and the verbs that run right now: those that name the model's

@@ -22,8 +22,13 @@ pub struct GoServer {
 /// Grafana Mimir.
 pub const MIMIR: GoServer = GoServer { name: "mimir", package: "github.com/grafana/mimir/cmd/mimir" };
 
+/// Grafana Loki.
+pub const LOKI: GoServer = GoServer { name: "loki", package: "github.com/grafana/loki/v3/cmd/loki" };
+/// Grafana Tempo.
+pub const TEMPO: GoServer = GoServer { name: "tempo", package: "github.com/grafana/tempo/cmd/tempo" };
+
 /// All servers that are built from Go modules.
-pub const GO_SERVERS: &[GoServer] = &[MIMIR];
+pub const GO_SERVERS: &[GoServer] = &[MIMIR, LOKI, TEMPO];
 
 impl GoServer {
     /// The directory with the server's `go.mod` and `go.sum`.

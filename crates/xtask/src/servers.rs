@@ -19,6 +19,10 @@ use crate::run::succeed;
 pub(crate) enum Name {
     /// Grafana Mimir, built with Go.
     Mimir,
+    /// Grafana Loki, built with Go.
+    Loki,
+    /// Grafana Tempo, built with Go.
+    Tempo,
     /// nginx, from the distribution.
     Nginx,
     /// A Kubernetes cluster and helm: their own binaries built with Go, the rest from the distribution.
@@ -26,7 +30,7 @@ pub(crate) enum Name {
 }
 
 impl Name {
-    const ALL: [Self; 3] = [Self::Nginx, Self::Mimir, Self::Kubernetes];
+    const ALL: [Self; 5] = [Self::Nginx, Self::Mimir, Self::Loki, Self::Tempo, Self::Kubernetes];
 }
 
 /// Provides `names`, or all servers if there is none. What is there already is left alone.
@@ -38,6 +42,8 @@ pub(crate) fn provide(names: &[Name]) -> anyhow::Result<()> {
     for name in names {
         let path = match name {
             Name::Mimir => build(servers::MIMIR)?,
+            Name::Loki => build(servers::LOKI)?,
+            Name::Tempo => build(servers::TEMPO)?,
             Name::Nginx => install_nginx()?,
             Name::Kubernetes => kubernetes()?,
         };

@@ -24,7 +24,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use self::orphan::ProcessRecord;
 use self::output::Tail;
@@ -33,12 +33,14 @@ use crate::Settings;
 use crate::machine::backoff::Jitter;
 use crate::machine::{Event, Order, Outcome, ProcessNumber, StopSignal};
 use crate::state::State;
-use crate::workload::{Call, Launch, Workload};
+use crate::workload::{Call, Flushed, Launch, Workload};
 
 /// How long output is read after the end of the process that wrote it: a descendant may hold the pipe for ever.
 const DRAIN_OUTPUT: Duration = Duration::from_millis(200);
 /// How long one call of a leaving unit may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often a process that was asked to end is asked whether it holds anything.
+const FLUSHED_PERIOD: Duration = Duration::from_millis(500);
 
 /// A jitter that nobody can foresee.
 pub(crate) fn jitter() -> Jitter {
@@ -74,6 +76,7 @@ pub(crate) struct Driver {
 struct Running {
     process: ProcessNumber,
     kind: Kind,
+    flushed: Option<Flushed>,
     /// Tasks that end with the process.
     tasks: Vec<JoinHandle<()>>,
 }
@@ -138,7 +141,8 @@ impl Driver {
             let cause = "left by a former agent".to_owned();
             let _ = events.send(Event::Exited { process: 0, cause, lines: Vec::new(), jitter: jitter() });
         });
-        self.running = Some(Running { process: 0, kind: Kind::Orphan(record), tasks: vec![task] });
+        self.running =
+            Some(Running { process: 0, kind: Kind::Orphan(record), flushed: None, tasks: vec![task] });
     }
 
     /// Checks an order's config. What is wrong with the order itself counts as a refusal.
@@ -221,7 +225,8 @@ impl Driver {
         });
         let watch = probe::watch(process, launch.probe, self.settings.address, self.events.clone());
         let kind = Kind::Child { pid, revision: revision.clone() };
-        self.running = Some(Running { process, kind, tasks: vec![tokio::spawn(watch)] });
+        self.running =
+            Some(Running { process, kind, flushed: launch.flushed, tasks: vec![tokio::spawn(watch)] });
         Ok(())
     }
 
@@ -246,6 +251,23 @@ impl Driver {
             StopSignal::Quit => Signal::SIGQUIT,
         };
         self.signal(process, signal);
+        let (events, address) = (self.events.clone(), self.settings.address);
+        if let Some(running) = self.running(process)
+            && let Some(flushed) = running.flushed.take()
+        {
+            running.tasks.push(tokio::spawn(async move {
+                let at = SocketAddr::new(address, flushed.port);
+                loop {
+                    let answer = http::request(at, "GET", flushed.page.path, CALL_TIMEOUT).await;
+                    let body = answer.map(|(_, body)| body).unwrap_or_default();
+                    if flushed.page.is_said(&String::from_utf8_lossy(&body)) {
+                        break;
+                    }
+                    sleep(FLUSHED_PERIOD).await;
+                }
+                let _ = events.send(Event::Flushed(process));
+            }));
+        }
     }
 
     /// Kills a process.

@@ -49,6 +49,8 @@ pub enum Event {
     },
     /// A process became ready, or stopped being so.
     Ready(ProcessNumber, bool),
+    /// A process that was asked to end holds nothing any more.
+    Flushed(ProcessNumber),
     /// The calls that [`Action::Leave`] asked for are done, or could not be done for the reason given.
     Left(ProcessNumber, Result<(), String>),
     /// The reload that [`Action::Reload`] asked for is done, or failed for the reason given.

@@ -33,6 +33,8 @@ pub const OKAY_DELAY: Duration = Duration::from_secs(1);
 pub const CALM_DELAY: Duration = backoff::LIMIT;
 /// How long the calls of a leaving unit may take together.
 pub const LEAVE_DELAY: Duration = Duration::from_secs(15);
+/// How long a process that holds nothing any more may take to end.
+const EMPTY_DELAY: Duration = Duration::from_secs(5);
 /// How long a killed process may take to end before the report says so. Pebble's number.
 pub const FAIL_DELAY: Duration = Duration::from_secs(5);
 
@@ -158,6 +160,13 @@ impl Machine {
             Event::Ready(process, ready) => {
                 if let Some(alive) = self.alive_mut(process) {
                     alive.ready = ready;
+                }
+            }
+            Event::Flushed(process) => {
+                if let Phase::Terminating { process: p, until } = &mut self.phase
+                    && *p == process
+                {
+                    *until = (*until).min(now + EMPTY_DELAY);
                 }
             }
             Event::Left(process, result) => self.left(process, result, now, &mut actions),

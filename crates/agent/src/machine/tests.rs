@@ -46,6 +46,7 @@ fn order(ask: Ask) -> Arc<Order> {
             roles: data_roles.union(&RoleSet::from([Role::Querier])),
             run: ask.run,
             drain: None,
+            peers: std::collections::BTreeMap::new(),
             seeds: Vec::new(),
         },
         cluster: ClusterData {
@@ -411,6 +412,32 @@ fn new_seeds_and_new_shared_data_restart_nothing_but_are_kept_for_the_next_start
     world.pass(MS * 600);
     assert_eq!(world.running().map(|order| (**order).clone()), Some(seeded));
     assert_eq!(world.machine.restarts(), 1);
+}
+
+#[test]
+fn a_process_that_holds_nothing_any_more_is_killed_soon() {
+    let mut machine = Machine::default();
+    let slow = Arc::new(Order {
+        manners: Manners { kill_delay: Duration::from_secs(1200), ..order(start(1, 1)).manners.clone() },
+        ..Order::clone(&order(start(1, 1)))
+    });
+    let mut at = Duration::ZERO;
+    let mut handle = |event, seconds| {
+        at += Duration::from_secs(seconds);
+        machine.handle(event, at)
+    };
+    handle(Event::Assigned(slow), 0);
+    handle(Event::Checked(Outcome::Accepted, Jitter::default()), 0);
+    handle(Event::Spawned(1), 0);
+    // One that was not asked to end goes on.
+    assert_eq!(handle(Event::Flushed(1), 5).len(), 0);
+    let stopped = handle(Event::Shutdown, 1);
+    assert!(stopped.iter().any(is_stop), "{stopped:?}");
+    assert_eq!(handle(Event::Timer, 60).len(), 0);
+    handle(Event::Flushed(1), 1);
+    assert_eq!(handle(Event::Timer, 1).len(), 0);
+    let killed = handle(Event::Timer, 5);
+    assert!(matches!(killed[..], [Action::Kill(1)]), "{killed:?}");
 }
 
 #[test]

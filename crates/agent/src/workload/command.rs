@@ -66,6 +66,7 @@ impl Workload for Command {
                 Readiness::Alive => Probe::Alive,
             },
             leave_calls: Vec::new(),
+            flushed: None,
         })
     }
 

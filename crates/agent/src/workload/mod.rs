@@ -53,6 +53,17 @@ pub struct Launch {
     pub probe: Probe,
     /// What to call, in order, before a unit that leaves for good is asked to end.
     pub leave_calls: Vec<Call>,
+    /// How to see that a process that was asked to end holds nothing any more. Absent: it ends by itself then.
+    pub flushed: Option<Flushed>,
+}
+
+/// How to see that a process that was asked to end holds nothing any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Flushed {
+    /// The port.
+    pub port: u16,
+    /// The page that says so.
+    pub page: muster_products::Flushed,
 }
 
 /// A file that a process needs.

@@ -1,20 +1,17 @@
 //! Tempo, Mimir or Loki: which one comes with the shared data.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use muster_model::{HTTP_PORT, RoleSet};
 use muster_products::UnitValues;
 use muster_relation::{Assignment, ClusterData};
 
-use super::{Call, File, Launch, LaunchError, Probe, Workload, document, last_line, text};
+use super::{Call, File, Flushed, Launch, LaunchError, Probe, Workload, document, text};
 use crate::Settings;
 use crate::machine::{Manners, StopSignal};
 
 const CONFIG: &str = "config.yaml";
 const CA: &str = "s3-ca.pem";
-/// Used where nothing better is known because the product is not.
-const DEFAULT_KILL_DELAY: Duration = Duration::from_secs(30);
 
 /// A product's binary.
 #[derive(Debug, Clone)]
@@ -23,13 +20,13 @@ pub struct Product {
     pub binary: PathBuf,
 }
 
-fn product(cluster: &ClusterData) -> Result<&'static dyn muster_products::Workload, LaunchError> {
-    muster_products::workload(cluster.product).ok_or(LaunchError::UnknownProduct(cluster.product))
+fn product(cluster: &ClusterData) -> &'static dyn muster_products::Workload {
+    muster_products::workload(cluster.product)
 }
 
 /// The roles that hold acknowledged data, out of `roles` with its meta roles expanded.
 fn data_roles(cluster: &ClusterData, roles: &RoleSet) -> RoleSet {
-    let Ok(product) = product(cluster) else { return RoleSet::new() };
+    let product = product(cluster);
     let atomic = match muster_products::role_table(cluster.product, cluster.version) {
         Ok(table) => table.expand(roles),
         Err(_) => roles.clone(),
@@ -39,11 +36,11 @@ fn data_roles(cluster: &ClusterData, roles: &RoleSet) -> RoleSet {
 
 impl Workload for Product {
     fn manners(&self, assignment: &Assignment, cluster: &ClusterData) -> Manners {
-        let product = product(cluster).ok();
+        let product = product(cluster);
         Manners {
-            kill_delay: product.map_or(DEFAULT_KILL_DELAY, |product| product.kill_delay(&assignment.roles)),
+            kill_delay: product.kill_delay(&assignment.roles),
             stop_signal: StopSignal::Terminate,
-            leaves: product.is_some_and(|product| !product.leave_calls(&assignment.roles).is_empty()),
+            leaves: !product.leave_calls(&assignment.roles).is_empty(),
             data_roles: data_roles(cluster, &assignment.roles),
             checked: true,
             reloads: false,
@@ -57,12 +54,13 @@ impl Workload for Product {
         cluster: &ClusterData,
         _directory: &Path,
     ) -> Result<Launch, LaunchError> {
-        let product = product(cluster)?;
+        let product = product(cluster);
         let storage = cluster.object_storage.as_ref().ok_or(LaunchError::NoObjectStorage)?;
         let values = UnitValues {
             address: settings.address.to_string(),
             id: settings.unit.label(),
             data_directory: text(&settings.data_directory)?.to_owned(),
+            peers: assignment.peers.clone(),
             seeds: assignment.seeds.clone(),
             roles: assignment.roles.clone(),
             access_key: storage.access_key.clone(),
@@ -86,11 +84,12 @@ impl Workload for Product {
             files,
             links: Vec::new(),
             probe: Probe::Http { port: HTTP_PORT, path: product.ready_path().to_owned() },
+            flushed: product.flushed(&assignment.roles).map(|page| Flushed { port: HTTP_PORT, page }),
             leave_calls: product.leave_calls(&assignment.roles).iter().map(call).collect(),
         })
     }
 
     fn check_message(&self, cluster: &ClusterData, stderr: &str) -> String {
-        product(cluster).map_or_else(|_| last_line(stderr), |product| product.check_message(stderr))
+        product(cluster).check_message(stderr)
     }
 }

@@ -69,6 +69,7 @@ impl Workload for Proxy {
             }],
             probe: Probe::Http { port: STATUS_PORT, path: READY_PATH.to_owned() },
             leave_calls: Vec::new(),
+            flushed: None,
         })
     }
 

@@ -78,8 +78,8 @@ fn of_coordinator(found: &Found, spec: &CoordinatorSpec, units: &Units<'_>) -> A
         ..CoordinatorStatus::default()
     });
     let gateway = said.endpoints.as_ref().map(|endpoints| endpoints.gateway.as_str());
-    let endpoint = |(purpose, path): (&str, &str)| Some((purpose.to_owned(), format!("{}{path}", gateway?)));
     let product: Option<Product> = spec.product.parse().ok();
+    let host = gateway.and_then(|url| Some(url.split_once("://")?.1.rsplit_once(':')?.0));
     let related = |secret: Option<&str>| secret.and_then(|name| AppName::new(name).ok());
     let relations = [
         ("s3", related(spec.s3.as_ref().map(|s3| s3.secret.as_str()))),
@@ -93,10 +93,16 @@ fn of_coordinator(found: &Found, spec: &CoordinatorSpec, units: &Units<'_>) -> A
             .filter(|_| said.observed_generation.is_some())
             .and_then(|product| coverage(product, spec.version.as_deref(), &said.coverage)),
         units: units.of(&found.name, &said.unit_statuses),
-        endpoints: [("push", "/api/v1/push"), ("query", "/prometheus")]
-            .into_iter()
-            .filter_map(endpoint)
-            .collect(),
+        endpoints: host.zip(product).map_or_else(BTreeMap::new, |(host, product)| {
+            let config = spec
+                .config
+                .iter()
+                .map(|(option, value)| (option.clone(), serde_json::to_value(value).unwrap_or_default()))
+                .collect();
+            let (options, _) = muster_products::charm::coordinator(product).validate(&config);
+            let endpoints = muster_products::workload(product).endpoints(&options).into_iter();
+            endpoints.map(|one| (one.purpose.to_owned(), one.at(host, spec.tls.is_some()))).collect()
+        }),
         revision: said.revision.clone(),
         rollout: said.rollout.clone(),
         ..application(

@@ -23,7 +23,7 @@ const PLENTY: i64 = 1_000_000_000_000;
 pub(super) fn coordinator(product: Product, option: &str) -> Rule {
     match (product, option) {
         (Product::Mimir, "retention-period") => Rule::Retention,
-        (Product::Mimir, "replication-factor") => Rule::ReplicationFactor,
+        (_, "replication-factor") => Rule::ReplicationFactor,
         // 0 would refuse every sample.
         (Product::Mimir, "ingestion-rate" | "ingestion-burst-size") => Rule::Range(1, PLENTY),
         (Product::Mimir, "max-global-series-per-user" | "max-global-exemplars-per-user") => {

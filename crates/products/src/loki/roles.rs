@@ -6,6 +6,8 @@ use std::sync::LazyLock;
 use muster_model::Role::{All, Backend, Read, Write};
 use muster_model::{RoleSet, RoleTable, Version};
 
+use crate::RoleConflict;
+
 /// The role tables by version line.
 pub fn tables() -> &'static BTreeMap<Version, RoleTable> {
     static TABLES: LazyLock<BTreeMap<Version, RoleTable>> = LazyLock::new(|| {
@@ -39,5 +41,41 @@ fn single_binary() -> RoleTable {
         uncounted: RoleSet::new(),
         meta: BTreeMap::new(),
         exclusive: false,
+    }
+}
+
+/// What a unit runs whose worker declares `declared`: `all` alone, or targets that a process can share.
+pub(super) fn assign(declared: &RoleSet) -> Result<RoleSet, RoleConflict> {
+    let known = [Read, Write, Backend, All].into_iter().filter(|role| declared.contains(*role));
+    let roles: RoleSet = known.collect();
+    if roles.contains(All) {
+        return Ok(RoleSet::from([All]));
+    }
+    if roles.contains(Write) && roles.len() > 1 {
+        return Err(RoleConflict::WriteBesideOthers);
+    }
+    Ok(roles)
+}
+
+#[cfg(test)]
+mod tests {
+    use muster_model::Role::Ingester;
+
+    use super::*;
+
+    #[test]
+    fn targets_are_passed_as_they_are() {
+        for (declared, assigned) in [
+            (RoleSet::from([All, Read]), RoleSet::from([All])),
+            (RoleSet::from([Write]), RoleSet::from([Write])),
+            (RoleSet::from([Read, Backend]), RoleSet::from([Read, Backend])),
+            (RoleSet::from([Ingester]), RoleSet::new()),
+        ] {
+            assert_eq!(assign(&declared), Ok(assigned));
+        }
+        for others in [Read, Backend] {
+            let conflict = assign(&RoleSet::from([Write, others])).unwrap_err();
+            assert!(conflict.to_string().contains("role-all=true"), "{conflict}");
+        }
     }
 }

@@ -1,31 +1,26 @@
 //! The config that all Mimir units of a cluster share. What each setting is for, with measurements, is told where it
 //! is set; the rest is Mimir's default.
 
-use muster_model::{GOSSIP_PORT, GRPC_PORT, HTTP_PORT, ObjectStorage, Role, yaml};
-use serde_json::{Map, Value, json};
+use muster_model::{GOSSIP_PORT, GRPC_PORT, HTTP_PORT, ObjectStorage, Role};
+use serde_json::{Value, json};
 
-use crate::overrides::{self, Owned};
-use crate::placeholder::{self, FillError, Filling, Placeholder, literal};
-use crate::{ConfigInputs, UnitValues};
+use crate::overrides::{
+    self, FIRST, LABEL, LEAVING, Owned, PEER_PORT, PORT, REPLICAS, RINGS, STORE, TLS, UNIT, owned,
+};
+use crate::placeholder::{FillError, Placeholder, literal};
+use crate::{ConfigInputs, UnitValues, unit};
 
 /// See [`crate::Workload::shared_config`].
 pub(super) fn shared(inputs: &ConfigInputs<'_>) -> String {
-    let mut tree = generated(inputs);
-    if let Some(overrides) = inputs.overrides {
-        overrides::merge(&mut tree, overrides, OWNED);
-    }
-    let mut tree = Value::Object(tree);
-    // Equal overrides must give equal bytes whatever the order of their keys, also if maps keep their order.
-    tree.sort_all_objects();
-    yaml::to_string(&tree).expect("a tree of texts, finite numbers, lists and maps has a YAML form")
+    overrides::document(generated(inputs), inputs.overrides, OWNED)
 }
 
-fn generated(inputs: &ConfigInputs<'_>) -> Map<String, Value> {
+fn generated(inputs: &ConfigInputs<'_>) -> Value {
     let replicas = inputs.replication_factor.max(1);
     let address = Placeholder::UnitAddress.to_string();
     let data = |directory: &str| format!("{}/{directory}", Placeholder::UnitData);
     let integer = |option| inputs.options.integer(option);
-    let sections = json!({
+    json!({
         "multitenancy_enabled": false,
         "usage_stats": { "enabled": false },
         // Else a file in the working directory.
@@ -128,11 +123,7 @@ fn generated(inputs: &ConfigInputs<'_>) -> Map<String, Value> {
             "ruler_max_rules_per_rule_group": 0,
             "ruler_max_rule_groups_per_tenant": 0,
         },
-    });
-    match sections {
-        Value::Object(sections) => sections,
-        _ => Map::new(),
-    }
+    })
 }
 
 /// A ring's section: the unit's place in it, and `settings` of this ring alone.
@@ -178,58 +169,41 @@ pub(super) fn check_storage(storage: &ObjectStorage) -> Option<String> {
 
 /// See [`crate::Workload::unit_config`].
 pub(super) fn fill(document: &str, values: &UnitValues) -> Result<String, FillError> {
-    placeholder::fill(document, |placeholder| {
-        Some(Filling::Text(match placeholder {
-            Placeholder::UnitAddress => values.address.clone(),
-            Placeholder::UnitId => values.id.clone(),
-            Placeholder::UnitData => values.data_directory.clone(),
-            Placeholder::GossipSeeds => return Some(Filling::List(values.seeds.clone())),
-            // A unit that runs everything has no query-scheduler: its queriers take from its own frontend.
-            Placeholder::SchedulerDiscovery if values.roles.contains(Role::All) => "dns".to_owned(),
-            Placeholder::SchedulerDiscovery => "ring".to_owned(),
-            Placeholder::AccessKey => values.access_key.expose().to_owned(),
-            Placeholder::SecretKey => values.secret_key.expose().to_owned(),
-            Placeholder::CaFile => values.ca_file.clone()?,
-        }))
+    unit::fill(document, values, |placeholder| match placeholder {
+        // A unit that runs everything has no query-scheduler: its queriers take from its own frontend.
+        Placeholder::SchedulerDiscovery if values.roles.contains(Role::All) => Some("dns".to_owned()),
+        Placeholder::SchedulerDiscovery => Some("ring".to_owned()),
+        _ => None,
     })
 }
 
-const UNIT: &str = "remove it, each unit has its own";
-const RINGS: &str = "remove it, all units must agree on their rings";
-const STORE: &str = "change the S3 relation";
 const SCHEDULERS: &str = "remove it, query-schedulers are found through their ring";
 const FRESH: &str = "remove it, draining counts on how soon fresh blocks are seen";
-const REPLICAS: &str = "set the option replication-factor";
-const LEAVING: &str = "remove it, whether a unit leaves or restarts is told when it stops";
-
-const fn owned(path: &'static str, instead: &'static str) -> Owned {
-    Owned { path, instead }
-}
 
 /// What the other parts of Muster count on. Limits are not among them: an override of a limit wins over the option.
 pub(super) const OWNED: &[Owned] = &[
     owned("target", "set role-… of the workers"),
     owned("server.http_listen_network", UNIT),
     owned("server.http_listen_address", UNIT),
-    owned("server.http_listen_port", "remove it, the load balancer and the agents count on the port"),
+    owned("server.http_listen_port", PORT),
     owned("server.grpc_listen_network", UNIT),
     owned("server.grpc_listen_address", UNIT),
-    owned("server.grpc_listen_port", "remove it, units count on each other's port"),
+    owned("server.grpc_listen_port", PEER_PORT),
     owned("server.http_path_prefix", "remove it, the load balancer counts on the paths"),
-    owned("server.http_tls_config", "set tls of the coordinator"),
-    owned("server.grpc_tls_config", "set tls of the coordinator"),
+    owned("server.http_tls_config", TLS),
+    owned("server.grpc_tls_config", TLS),
     owned("api.prometheus_http_prefix", "remove it, the load balancer counts on the paths"),
     owned("api.alertmanager_http_prefix", "remove it, the load balancer counts on the paths"),
-    owned("memberlist.cluster_label", "remove it, it tells this cluster from others"),
-    owned("memberlist.cluster_label_verification_disabled", "remove it, it tells this cluster from others"),
+    owned("memberlist.cluster_label", LABEL),
+    owned("memberlist.cluster_label_verification_disabled", LABEL),
     owned("memberlist.node_name", UNIT),
     owned("memberlist.bind_addr", UNIT),
-    owned("memberlist.bind_port", "remove it, units count on each other's port"),
+    owned("memberlist.bind_port", PEER_PORT),
     owned("memberlist.advertise_addr", UNIT),
     owned("memberlist.advertise_port", UNIT),
     owned("memberlist.join_members", UNIT),
-    owned("memberlist.abort_if_cluster_join_fails", "remove it, the first unit has nobody to join"),
-    owned("memberlist.abort_if_cluster_fast_join_fails", "remove it, the first unit has nobody to join"),
+    owned("memberlist.abort_if_cluster_join_fails", FIRST),
+    owned("memberlist.abort_if_cluster_fast_join_fails", FIRST),
     owned("memberlist.rejoin_interval", RINGS),
     owned("memberlist.max_join_retries", RINGS),
     owned("common.storage.backend", STORE),

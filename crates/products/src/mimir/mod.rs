@@ -1,6 +1,5 @@
 //! Grafana Mimir.
 
-mod check;
 mod config;
 mod drain;
 pub mod roles;
@@ -8,12 +7,16 @@ mod routes;
 
 use std::time::Duration;
 
-use muster_model::route::Route;
-use muster_model::{ObjectStorage, Role, RoleSet, Version};
+use muster_model::route::{Listener, Protocol};
+use muster_model::{HTTP_PORT, ObjectStorage, Role, RoleSet, Version};
 use serde_json::{Map, Value};
 
+use crate::charm::Options;
 use crate::placeholder::FillError;
-use crate::{ConfigInputs, HttpCall, OwnedOverride, RoleConflict, UnitValues, Workload, overrides};
+use crate::{
+    ConfigInputs, Endpoint, Flushed, HttpCall, OwnedOverride, Peer, RoleConflict, UnitValues, Workload,
+    overrides,
+};
 
 /// The version lines that a coordinator may ask for, newest first.
 pub const SUPPORTED: &[Version] = &[Version { major: 2, minor: 17 }];
@@ -28,7 +31,7 @@ impl Workload for Mimir {
     }
 
     fn owned_overrides(&self, overrides: &Map<String, Value>) -> Vec<OwnedOverride> {
-        overrides::owned(overrides, config::OWNED)
+        overrides::touched(overrides, config::OWNED)
     }
 
     fn check_storage(&self, storage: &ObjectStorage) -> Option<String> {
@@ -55,11 +58,20 @@ impl Workload for Mimir {
     }
 
     fn check_message(&self, stderr: &str) -> String {
-        check::message(stderr)
+        crate::check::message("mimir", stderr)
     }
 
-    fn routes(&self) -> &'static [Route] {
-        routes::ROUTES
+    fn listeners(&self, _: &Options) -> Vec<Listener> {
+        vec![Listener { port: HTTP_PORT, protocol: Protocol::Http, name: "http", routes: routes::ROUTES }]
+    }
+
+    fn advice(&self, _: &Options) -> Option<&'static str> {
+        None
+    }
+
+    fn endpoints(&self, _: &Options) -> Vec<Endpoint> {
+        let endpoint = |purpose, path| Endpoint { purpose, port: HTTP_PORT, path: Some(path) };
+        vec![endpoint("push", "/api/v1/push"), endpoint("query", "/prometheus")]
     }
 
     fn ready_path(&self) -> &'static str {
@@ -76,12 +88,24 @@ impl Workload for Mimir {
         matches!(role, Role::QueryFrontend | Role::Querier).then_some(Role::QueryScheduler)
     }
 
+    fn replicated_role(&self) -> Role {
+        Role::Ingester
+    }
+
+    fn needs_peer(&self, _: &RoleSet) -> Option<Peer> {
+        None
+    }
+
     fn holds_data(&self, role: Role) -> bool {
         drain::holds_data(role)
     }
 
     fn leave_calls(&self, roles: &RoleSet) -> &'static [HttpCall] {
         drain::leave_calls(roles)
+    }
+
+    fn flushed(&self, _: &RoleSet) -> Option<Flushed> {
+        None
     }
 
     fn kill_delay(&self, roles: &RoleSet) -> Duration {

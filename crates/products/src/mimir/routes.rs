@@ -4,10 +4,11 @@
 use muster_model::Role::{Alertmanager, Compactor, Distributor, QueryFrontend, Ruler};
 use muster_model::route::PathMatch::{Exact, Prefix};
 use muster_model::route::Traffic::{Api, Push, Query, Upload};
-use muster_model::route::{PathMatch, Route, Traffic};
+use muster_model::route::{PathMatch, Route, Traffic, Upstream};
+use muster_model::{HTTP_PORT, Role};
 
-const fn route(path: PathMatch, role: muster_model::Role, traffic: Traffic) -> Route {
-    Route { path, role, traffic }
+const fn route(path: PathMatch, role: Role, traffic: Traffic) -> Route {
+    Route { path, to: Upstream { role, port: HTTP_PORT }, traffic }
 }
 
 pub(super) const ROUTES: &[Route] = &[
@@ -37,8 +38,8 @@ mod tests {
         }
     }
 
-    fn role(request: &str) -> Option<muster_model::Role> {
-        ROUTES.iter().find(|route| takes(&route.path, request)).map(|route| route.role)
+    fn role(request: &str) -> Option<Role> {
+        ROUTES.iter().find(|route| takes(&route.path, request)).map(|route| route.to.role)
     }
 
     #[test]

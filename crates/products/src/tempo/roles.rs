@@ -26,3 +26,27 @@ fn table() -> RoleTable {
         exclusive: true,
     }
 }
+
+/// What a unit runs whose worker declares `declared`, which is one role.
+pub(super) fn assign(declared: &RoleSet) -> RoleSet {
+    let known = table().roles();
+    declared.iter().filter(|role| known.contains(*role)).collect()
+}
+
+/// The target of the process that runs assigned roles. Tempo's own `all` keeps its rings to itself.
+pub(super) fn target(assigned: &RoleSet) -> String {
+    if assigned.contains(All) { "scalable-single-binary".to_owned() } else { assigned.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_scales() {
+        assert_eq!(target(&RoleSet::from([All])), "scalable-single-binary");
+        assert_eq!(target(&RoleSet::from([MetricsGenerator])), "metrics-generator");
+        assert_eq!(assign(&RoleSet::from([All])), RoleSet::from([All]));
+        assert_eq!(assign(&RoleSet::from([muster_model::Role::Ruler])), RoleSet::new());
+    }
+}

@@ -206,8 +206,15 @@ mod tests {
 
     fn unit(epoch: u64, text: &str, run: Run, uid: &str) -> Event<Unit> {
         let roles = RoleSet::new();
-        let assignment =
-            Assignment { epoch, revision: revision(text), roles, run, drain: None, seeds: vec![] };
+        let assignment = Assignment {
+            epoch,
+            revision: revision(text),
+            roles,
+            run,
+            drain: None,
+            peers: std::collections::BTreeMap::new(),
+            seeds: vec![],
+        };
         let spec = UnitSpec {
             pod_uid: Some(uid.to_owned()),
             assignment: Some(serde_json::to_value(assignment).unwrap()),

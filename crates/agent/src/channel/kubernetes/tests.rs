@@ -28,6 +28,7 @@ fn unit(epoch: u64, text: &str) -> Value {
         roles: RoleSet::new(),
         run: Run::Start,
         drain: None,
+        peers: std::collections::BTreeMap::new(),
         seeds: vec![],
     };
     json!({

@@ -1,0 +1,181 @@
+//! Which units are told where to find one another, because gossip does not tell them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use muster_model::{Role, UnitName};
+use muster_products::{Choice, Peer};
+
+use crate::rollout::{Member, Want};
+use crate::validate::Line;
+
+/// What every unit is told of others.
+#[derive(Debug, Default)]
+pub(crate) struct Peers {
+    hosts: BTreeMap<UnitName, BTreeMap<Role, String>>,
+    /// Units whose peer is there but has no address yet. They are told nothing new until it has.
+    pub(crate) waiting: BTreeSet<UnitName>,
+}
+
+impl Peers {
+    /// The peers of one unit by role.
+    pub(crate) fn of(&self, unit: &UnitName) -> BTreeMap<Role, String> {
+        self.hosts.get(unit).cloned().unwrap_or_default()
+    }
+
+    /// Chooses them.
+    pub(crate) fn choose(members: &[Member<'_>], line: &Line) -> Self {
+        let mut peers = Self::default();
+        for member in members {
+            let Want::Run(roles) = &member.want else { continue };
+            let Some(peer) = line.workload.needs_peer(roles) else { continue };
+            let candidates = candidates(members, &peer);
+            let alone = candidates.len() == 1 && candidates[0].name == member.name;
+            if candidates.is_empty() || alone {
+                continue;
+            }
+            let chosen = match peer.choice {
+                Choice::Leader => leader(members, &peer, &candidates),
+                Choice::Spread => candidates.get(member.name.number() as usize % candidates.len()).copied(),
+            };
+            match chosen.and_then(|chosen| chosen.unit.address.clone()) {
+                Some(host) => {
+                    peers.hosts.entry(member.name.clone()).or_default().insert(peer.role, host);
+                }
+                None => drop(peers.waiting.insert(member.name.clone())),
+            }
+        }
+        peers
+    }
+
+    /// The unit that leads in `role`: the one that others turn to, or the only one that could.
+    pub(crate) fn leading<'a>(members: &'a [Member<'a>], line: &Line, role: Role) -> Option<&'a Member<'a>> {
+        let wanted = members.iter().filter_map(|member| match &member.want {
+            Want::Run(roles) => line.workload.needs_peer(roles),
+            _ => None,
+        });
+        let peer = wanted.into_iter().find(|peer| peer.role == role && peer.choice == Choice::Leader)?;
+        leader(members, &peer, &candidates(members, &peer))
+    }
+}
+
+/// The units that may be such a peer: those with an earlier role of the list first, then by name.
+fn candidates<'a>(members: &'a [Member<'a>], peer: &Peer) -> Vec<&'a Member<'a>> {
+    let rank = |member: &Member<'_>| match &member.want {
+        Want::Run(roles) => peer.provided_by.iter().position(|role| roles.contains(*role)),
+        _ => None,
+    };
+    let mut ranked: Vec<_> = members.iter().filter_map(|member| Some((rank(member)?, member))).collect();
+    ranked.sort_by_key(|(rank, member)| (*rank, &member.name));
+    ranked.into_iter().map(|(_, member)| member).collect()
+}
+
+/// The candidate that most units were last told of, else the first one.
+fn leader<'a>(members: &[Member<'_>], peer: &Peer, candidates: &[&'a Member<'a>]) -> Option<&'a Member<'a>> {
+    let told = |candidate: &&&Member<'_>| {
+        let host = candidate.unit.address.as_deref();
+        let of = |member: &&Member<'_>| {
+            let assigned = member.unit.assigned.as_ref();
+            assigned.and_then(|assigned| assigned.peers.get(&peer.role)).map(String::as_str) == host
+        };
+        host.map_or(0, |_| members.iter().filter(of).count())
+    };
+    let most = candidates.iter().map(|candidate| told(&candidate)).max()?;
+    candidates.iter().find(|candidate| told(candidate) == most).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use muster_model::{AppName, Product, RoleSet};
+    use muster_products::{role_table, supported_versions, workload};
+    use muster_relation::{Assignment, Run};
+
+    use super::*;
+    use crate::observed::ObservedUnit;
+
+    fn line(product: Product) -> Line {
+        let version = supported_versions(product)[0];
+        Line { product, version, table: role_table(product, version).unwrap(), workload: workload(product) }
+    }
+
+    fn unit(address: &str, told: Option<&str>) -> ObservedUnit {
+        let peers = told.map(|host| (Role::Compactor, host.to_owned())).into_iter().collect();
+        ObservedUnit {
+            address: (!address.is_empty()).then(|| address.to_owned()),
+            assigned: Some(Assignment {
+                epoch: 1,
+                revision: muster_model::Revision::of([b"r".as_slice()]),
+                roles: RoleSet::new(),
+                run: Run::Start,
+                drain: None,
+                peers,
+                seeds: Vec::new(),
+            }),
+            ..ObservedUnit::default()
+        }
+    }
+
+    fn members<'a>(units: &'a [(&str, u32, Role, ObservedUnit)]) -> Vec<Member<'a>> {
+        let member = |(app, number, role, unit): &'a (&str, u32, Role, ObservedUnit)| Member {
+            name: AppName::new(*app).unwrap().unit(*number),
+            unit,
+            want: Want::Run(RoleSet::from([*role])),
+        };
+        units.iter().map(member).collect()
+    }
+
+    fn told(units: &[(&str, u32, Role, ObservedUnit)], line: &Line) -> Vec<Option<String>> {
+        let members = members(units);
+        let peers = Peers::choose(&members, line);
+        members.iter().map(|member| peers.of(&member.name).into_values().next()).collect()
+    }
+
+    fn some(hosts: &[&str]) -> Vec<Option<String>> {
+        hosts.iter().map(|host| (!host.is_empty()).then(|| (*host).to_owned())).collect()
+    }
+
+    #[test]
+    fn one_compactor_leads_and_stays_the_leader() {
+        let line = line(Product::Loki);
+        let alone = [("all", 0, Role::All, unit("1", None))];
+        assert_eq!(told(&alone, &line), some(&[""]));
+        let fresh = [
+            ("backend", 0, Role::Backend, unit("2", None)),
+            ("backend", 1, Role::Backend, unit("3", None)),
+            ("read", 0, Role::Read, unit("4", None)),
+            ("write", 0, Role::Write, unit("5", None)),
+        ];
+        assert_eq!(told(&fresh, &line), some(&["2", "2", "2", ""]));
+        // Another application comes that sorts before it, and units of `all` too.
+        let grown = [
+            ("all", 0, Role::All, unit("1", Some("3"))),
+            ("another", 0, Role::Backend, unit("6", None)),
+            ("backend", 0, Role::Backend, unit("2", Some("3"))),
+            ("backend", 1, Role::Backend, unit("3", Some("3"))),
+        ];
+        assert_eq!(told(&grown, &line), some(&["3", "3", "3", "3"]));
+        assert_eq!(
+            Peers::leading(&members(&grown), &line, Role::Compactor).unwrap().name.to_string(),
+            "backend/1"
+        );
+        // It goes: the next one that has the role by itself leads.
+        assert_eq!(told(&grown[..3], &line), some(&["6", "6", "6"]));
+    }
+
+    #[test]
+    fn queriers_are_spread_over_the_frontends_and_wait_for_their_address() {
+        let line = line(Product::Tempo);
+        let units = [
+            ("frontend", 0, Role::QueryFrontend, unit("1", None)),
+            ("frontend", 1, Role::QueryFrontend, unit("2", None)),
+            ("querier", 0, Role::Querier, unit("3", None)),
+            ("querier", 1, Role::Querier, unit("4", None)),
+            ("querier", 2, Role::Querier, unit("5", None)),
+        ];
+        assert_eq!(told(&units, &line), some(&["", "", "1", "2", "1"]));
+        assert_eq!(told(&units[2..], &line), some(&["", "", ""]));
+        let late = [("frontend", 0, Role::QueryFrontend, unit("", None)), units[2].clone()];
+        let members = members(&late);
+        let peers = Peers::choose(&members, &line);
+        assert_eq!(peers.waiting, BTreeSet::from([members[1].name.clone()]));
+    }
+}

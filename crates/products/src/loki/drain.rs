@@ -1,0 +1,52 @@
+//! What a Loki unit holds and how it leaves.
+
+use std::time::Duration;
+
+use muster_model::{Role, RoleSet};
+
+use crate::HttpCall;
+
+pub(super) fn in_ring(role: Role) -> bool {
+    role == Role::Write
+}
+
+pub(super) fn holds_data(role: Role) -> bool {
+    role == Role::Write
+}
+
+fn writes(assigned: &RoleSet) -> bool {
+    assigned.contains(Role::Write) || assigned.contains(Role::All)
+}
+
+/// Arms "upload and unregister" for the SIGTERM that follows; a mere restart goes on with the log on the disk. The index of what
+/// is uploaded follows when the process ends, so it must end by itself.
+const LEAVE_INGESTERS: &[HttpCall] = &[HttpCall { method: "POST", path: "/ingester/prepare_shutdown" }];
+
+pub(super) fn leave_calls(assigned: &RoleSet) -> &'static [HttpCall] {
+    if writes(assigned) { LEAVE_INGESTERS } else { &[] }
+}
+
+/// An ingester that leaves uploads all its chunks, and waits for the object store as long as it is away.
+const FLUSH_BUDGET: Duration = Duration::from_secs(20 * 60);
+/// The longest that the other roles may finish what they are at. In rest they are gone within 2 s.
+const FINISH_BUDGET: Duration = Duration::from_secs(60);
+
+pub(super) fn kill_delay(assigned: &RoleSet) -> Duration {
+    if writes(assigned) { FLUSH_BUDGET } else { FINISH_BUDGET }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_writes_leaves_with_an_upload() {
+        for with in [RoleSet::from([Role::All]), RoleSet::from([Role::Write])] {
+            assert_eq!(leave_calls(&with), LEAVE_INGESTERS);
+            assert_eq!(kill_delay(&with), FLUSH_BUDGET);
+        }
+        let without = RoleSet::from([Role::Read, Role::Backend]);
+        assert_eq!(leave_calls(&without), []);
+        assert_eq!(kill_delay(&without), FINISH_BUDGET);
+    }
+}

@@ -1,0 +1,119 @@
+//! A client of Loki that knows what it wrote.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, ensure};
+use hyper::Method;
+use hyper::header::CONTENT_TYPE;
+use muster_testkit::http::{Client, Response};
+use serde_json::{Value, json};
+
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Writes and reads the lines of one run.
+pub struct Logs {
+    gateway: String,
+    run: String,
+    written: BTreeSet<String>,
+}
+
+/// Nanoseconds since 1970.
+fn now() -> u128 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos()
+}
+
+impl Logs {
+    /// A client of the load balancer at `gateway`.
+    #[must_use]
+    pub fn new(gateway: &str, run: &str) -> Self {
+        Self { gateway: gateway.to_owned(), run: run.to_owned(), written: BTreeSet::new() }
+    }
+
+    /// One request of any kind.
+    ///
+    /// # Errors
+    /// No answer.
+    pub async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        kind: &str,
+        body: String,
+    ) -> anyhow::Result<Response> {
+        let mut client = Client::new(&self.gateway)?;
+        client.send(method, path, &[(CONTENT_TYPE, kind)], body, DEADLINE).await
+    }
+
+    async fn post(&self, path: &str, body: &Value) -> anyhow::Result<()> {
+        let answer = self.ask(Method::POST, path, "application/json", body.to_string()).await?;
+        ensure!(answer.status.is_success(), "{path}: {} {}", answer.status, answer.excerpt());
+        Ok(())
+    }
+
+    /// Pushes `count` lines. They are acknowledged when this returns.
+    ///
+    /// # Errors
+    /// They are refused.
+    pub async fn push(&mut self, count: usize) -> anyhow::Result<()> {
+        let lines: Vec<_> =
+            (0..count).map(|n| format!("line {} of {}", self.written.len() + n, self.run)).collect();
+        let now = now();
+        let values: Vec<_> =
+            lines.iter().enumerate().map(|(n, line)| json!([(now + n as u128).to_string(), line])).collect();
+        let body = json!({ "streams": [{ "stream": { "run": self.run }, "values": values }] });
+        self.post("/loki/api/v1/push", &body).await?;
+        self.written.extend(lines);
+        Ok(())
+    }
+
+    /// Pushes one line by OTLP, as a service of the run's name.
+    ///
+    /// # Errors
+    /// It is refused.
+    pub async fn push_otlp(&self, line: &str) -> anyhow::Result<()> {
+        let service = json!([{ "key": "service.name", "value": { "stringValue": self.run } }]);
+        let record = json!({ "timeUnixNano": now().to_string(), "body": { "stringValue": line } });
+        let body = json!({ "resourceLogs": [{
+            "resource": { "attributes": service }, "scopeLogs": [{ "logRecords": [record] }],
+        }] });
+        self.post("/otlp/v1/logs", &body).await
+    }
+
+    /// The lines that a LogQL selector finds.
+    ///
+    /// # Errors
+    /// The query fails.
+    pub async fn lines(&self, selector: &str) -> anyhow::Result<BTreeSet<String>> {
+        let query: String = selector.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let answer = self
+            .ask(
+                Method::GET,
+                &format!("/loki/api/v1/query_range?limit=5000&query={query}"),
+                "",
+                String::new(),
+            )
+            .await?;
+        ensure!(answer.status.is_success(), "{} {}", answer.status, answer.excerpt());
+        let found: Value = serde_json::from_slice(&answer.body)?;
+        let streams = found["data"]["result"].as_array().context("no result")?;
+        let values = streams.iter().flat_map(|stream| stream["values"].as_array().into_iter().flatten());
+        Ok(values.filter_map(|value| Some(value[1].as_str()?.to_owned())).collect())
+    }
+
+    /// Whether exactly the acknowledged lines can be read.
+    ///
+    /// # Errors
+    /// The query fails, or a line is missing or strange.
+    pub async fn all_readable(&self) -> anyhow::Result<()> {
+        let found = self.lines(&format!("{{run=\"{}\"}}", self.run)).await?;
+        let missing = self.written.difference(&found).count();
+        ensure!(
+            found == self.written,
+            "{missing} of {} lines are missing, {} found",
+            self.written.len(),
+            found.len()
+        );
+        Ok(())
+    }
+}

@@ -1,0 +1,199 @@
+//! A client of Tempo that knows what it wrote.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, ensure};
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::header::{CONTENT_TYPE, HeaderName, TE};
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use muster_testkit::http::{Client, Response};
+use serde_json::{Value, json};
+
+const DEADLINE: Duration = Duration::from_secs(10);
+/// The type of a body that is one JSON document.
+const JSON: &[(HeaderName, &str)] = &[(CONTENT_TYPE, "application/json")];
+
+/// One span that makes a trace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Span {
+    /// The trace's id.
+    pub trace: u128,
+    id: u64,
+    start: u64,
+}
+
+impl Span {
+    /// A span with random ids that begins now.
+    #[must_use]
+    pub fn random() -> Self {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self {
+            trace: fastrand::u128(1..),
+            id: fastrand::u64(1..),
+            start: u64::try_from(now.as_nanos()).unwrap_or_default(),
+        }
+    }
+
+    /// As OTLP's `ExportTraceServiceRequest`, of a service `service`, in JSON.
+    #[must_use]
+    pub fn otlp_json(&self, service: &str) -> Value {
+        json!({ "resourceSpans": [{
+            "resource": { "attributes": [{ "key": "service.name", "value": { "stringValue": service } }] },
+            "scopeSpans": [{ "spans": [{
+                "traceId": format!("{:032x}", self.trace), "spanId": format!("{:016x}", self.id), "name": "op", "kind": 1,
+                "startTimeUnixNano": self.start.to_string(), "endTimeUnixNano": (self.start + 1_000_000).to_string(),
+            }] }],
+        }] })
+    }
+
+    /// The same in OTLP's protobuf.
+    fn otlp_protobuf(&self, service: &str) -> Vec<u8> {
+        let value = field(1, service.as_bytes());
+        let attribute = [field(1, b"service.name"), field(2, &value)].concat();
+        let span = [
+            field(1, &self.trace.to_be_bytes()),
+            field(2, &self.id.to_be_bytes()),
+            field(5, b"op"),
+            // Two fixed 64-bit fields: start and end.
+            [vec![7 << 3 | 1], self.start.to_le_bytes().to_vec()].concat(),
+            [vec![8 << 3 | 1], (self.start + 1_000_000).to_le_bytes().to_vec()].concat(),
+        ]
+        .concat();
+        let resource = field(1, &attribute);
+        field(1, &[field(1, &resource), field(2, &field(2, &span))].concat())
+    }
+
+    /// As Zipkin's JSON.
+    fn zipkin(&self, service: &str) -> Value {
+        json!([{
+            "traceId": format!("{:032x}", self.trace), "id": format!("{:016x}", self.id), "name": "op",
+            "timestamp": self.start / 1000, "duration": 1000, "localEndpoint": { "serviceName": service },
+        }])
+    }
+}
+
+/// A protobuf field with a length: number below 16, content below 128 × 128 bytes.
+fn field(number: u8, content: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![number << 3 | 2];
+    let mut length = content.len();
+    while length >= 0x80 {
+        bytes.push((length & 0x7f) as u8 | 0x80);
+        length >>= 7;
+    }
+    bytes.push(length as u8);
+    bytes.extend(content);
+    bytes
+}
+
+async fn send(
+    base: &str,
+    method: Method,
+    path: &str,
+    headers: &[(HeaderName, &str)],
+    body: String,
+) -> anyhow::Result<Response> {
+    Client::new(base)?.send(method, path, headers, body, DEADLINE).await
+}
+
+/// Sends a span by OTLP over HTTP to `base`.
+///
+/// # Errors
+/// It is refused.
+pub async fn push_otlp_http(base: &str, span: &Span, service: &str) -> anyhow::Result<()> {
+    accepted(send(base, Method::POST, "/v1/traces", JSON, span.otlp_json(service).to_string()).await?)
+}
+
+/// Sends a span to Zipkin's URL.
+///
+/// # Errors
+/// It is refused.
+pub async fn push_zipkin(url: &str, span: &Span, service: &str) -> anyhow::Result<()> {
+    let base = url.strip_suffix("/api/v2/spans").context("no URL of Zipkin")?;
+    accepted(send(base, Method::POST, "/api/v2/spans", JSON, span.zipkin(service).to_string()).await?)
+}
+
+fn accepted(answer: Response) -> anyhow::Result<()> {
+    ensure!(answer.status.is_success(), "{} {}", answer.status, answer.excerpt());
+    Ok(())
+}
+
+/// The answer of a gRPC call: the HTTP status, and gRPC's own where it has one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GrpcAnswer {
+    /// HTTP's status.
+    pub status: StatusCode,
+    /// `grpc-status`: 0 is success.
+    pub grpc_status: Option<String>,
+}
+
+/// Calls a gRPC method with one message at `address`, `HOST:PORT`.
+///
+/// # Errors
+/// No answer.
+pub async fn grpc(address: &str, path: &str, message: &[u8]) -> anyhow::Result<GrpcAnswer> {
+    let call = async {
+        let stream = tokio::net::TcpStream::connect(address).await?;
+        let (mut sender, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
+        let driver = tokio::spawn(connection);
+        // Not compressed, then the length.
+        let mut body = vec![0];
+        body.extend(u32::try_from(message.len())?.to_be_bytes());
+        body.extend(message);
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri(format!("http://{address}{path}"))
+            .header(CONTENT_TYPE, "application/grpc")
+            .header(TE, "trailers")
+            .body(Full::new(Bytes::from(body)))?;
+        let answer = sender.send_request(request).await?;
+        let (head, body) = answer.into_parts();
+        let body = body.collect().await?;
+        let of = |headers: &hyper::HeaderMap| Some(headers.get("grpc-status")?.to_str().ok()?.to_owned());
+        let grpc_status = body.trailers().and_then(of).or_else(|| of(&head.headers));
+        driver.abort();
+        anyhow::Ok(GrpcAnswer { status: head.status, grpc_status })
+    };
+    tokio::time::timeout(DEADLINE, call).await.context("no answer in time")?
+}
+
+/// Sends a span by OTLP over gRPC.
+///
+/// # Errors
+/// It is refused.
+pub async fn push_otlp_grpc(address: &str, span: &Span, service: &str) -> anyhow::Result<()> {
+    let path = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+    let answer = grpc(address, path, &span.otlp_protobuf(service)).await?;
+    ensure!(answer.status == StatusCode::OK && answer.grpc_status.as_deref() == Some("0"), "{answer:?}");
+    Ok(())
+}
+
+/// Whether a trace is found by its id.
+///
+/// # Errors
+/// No answer, or another than "found" and "not found".
+pub async fn is_found(query: &str, trace: u128) -> anyhow::Result<bool> {
+    let answer = send(query, Method::GET, &format!("/api/traces/{trace:032x}"), &[], String::new()).await?;
+    ensure!(
+        [StatusCode::OK, StatusCode::NOT_FOUND].contains(&answer.status),
+        "{} {}",
+        answer.status,
+        answer.excerpt()
+    );
+    Ok(answer.status == StatusCode::OK)
+}
+
+/// How many traces a TraceQL query finds.
+///
+/// # Errors
+/// The query fails.
+pub async fn search(query: &str, traceql: &str) -> anyhow::Result<usize> {
+    let q: String = traceql.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let answer =
+        send(query, Method::GET, &format!("/api/search?limit=1000&q={q}"), &[], String::new()).await?;
+    ensure!(answer.status.is_success(), "{} {}", answer.status, answer.excerpt());
+    let found: Value = serde_json::from_slice(&answer.body)?;
+    Ok(found["traces"].as_array().map_or(0, Vec::len))
+}

@@ -1,0 +1,116 @@
+//! Tempo on this machine with the real Tempo, nginx and embedded S3.
+
+use std::time::Duration;
+
+use anyhow::ensure;
+use hyper::StatusCode;
+use muster_testkit::model::Model;
+use muster_testkit::wait_until;
+use muster_tests::traces::{self, Span, grpc, is_found, push_otlp_grpc, push_otlp_http, push_zipkin};
+use muster_tests::{ACTIVE, SAID, documents, model, nothing_left};
+
+async fn up(example: &str) -> anyhow::Result<Model> {
+    let mut model = model()?;
+    model.up(Some(&documents::example(example)?))?;
+    model.wait_active(ACTIVE).await?;
+    Ok(model)
+}
+
+/// Waits until every one of these traces is found by its id.
+async fn found(query: &str, spans: &[Span], within: Duration) -> anyhow::Result<()> {
+    for span in spans {
+        wait_until(&format!("trace {:032x}", span.trace), within, async || {
+            is_found(query, span.trace).await.ok().filter(|found| *found)
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+async fn searched(query: &str, service: &str, traces: usize) -> anyhow::Result<()> {
+    wait_until(&format!("{traces} traces of {service}"), SAID, async || {
+        let found =
+            traces::search(query, &format!("{{ resource.service.name = \"{service}\" }}")).await.ok()?;
+        (found == traces).then_some(())
+    })
+    .await
+}
+
+/// Spans by OTLP in, traces by id and by TraceQL out; then another process takes over, and nothing is lost.
+#[tokio::test]
+async fn one_process_takes_traces_and_another_one_finds_them() -> anyhow::Result<()> {
+    let mut model = up("tempo-monolithic").await?;
+    let endpoint = async |purpose: &str| model.endpoint("tempo", purpose).await;
+    let (query, http, rpc) =
+        (endpoint("query").await?, endpoint("otlp-http").await?, endpoint("otlp-grpc").await?);
+    let spans: Vec<Span> = (0..20).map(|_| Span::random()).collect();
+    for (n, span) in spans.iter().enumerate() {
+        if n % 2 == 0 {
+            push_otlp_http(&http, span, "one").await?;
+        } else {
+            push_otlp_grpc(&rpc, span, "one").await?;
+        }
+    }
+    found(&query, &spans, SAID).await?;
+    searched(&query, "one", spans.len()).await?;
+    // What nobody asked for is not open.
+    ensure!(model.endpoint("tempo", "zipkin").await.is_err());
+    let host = rpc.rsplit_once(':').map(|(host, _)| host.to_owned()).unwrap_or_default();
+    ensure!(tokio::net::TcpStream::connect(format!("{host}:9411")).await.is_err());
+    let unknown = grpc(&rpc, "/tempopb.Pusher/PushBytesV2", &[]).await?;
+    ensure!(unknown.status == StatusCode::NOT_FOUND, "{unknown:?}");
+
+    // A receiver is opened while all goes on.
+    model.muster(&["config", "tempo", "always-enable-zipkin=true"]).await?;
+    model.wait_active(ACTIVE).await?;
+    let zipkin = model.endpoint("tempo", "zipkin").await?;
+    let late = Span::random();
+    wait_until("the Zipkin receiver", ACTIVE, async || push_zipkin(&zipkin, &late, "late").await.ok())
+        .await?;
+    found(&query, std::slice::from_ref(&late), SAID).await?;
+
+    model.muster(&["deploy", "tempo-worker-k8s", "next"]).await?;
+    model.muster(&["integrate", "tempo", "next"]).await?;
+    model.wait_active(ACTIVE).await?;
+    model.muster(&["remove-application", "--yes", "tempo-worker"]).await?;
+    let gone = |status: &serde_json::Value| status["applications"]["tempo-worker"].is_null();
+    model.wait("the first worker to be gone", ACTIVE, gone).await?;
+    model.wait_active(ACTIVE).await?;
+    found(&query, &spans, ACTIVE).await?;
+    found(&query, &[late], SAID).await?;
+    model.stop().await?;
+    nothing_left(&model)
+}
+
+/// A worker for each role, every receiver open, two query-frontends that both have queriers.
+#[tokio::test]
+async fn a_worker_for_each_role() -> anyhow::Result<()> {
+    let mut model = up("tempo-distributed").await?;
+    let endpoint = async |purpose: &str| model.endpoint("tempo", purpose).await;
+    let (query, http, rpc) =
+        (endpoint("query").await?, endpoint("otlp-http").await?, endpoint("otlp-grpc").await?);
+    let zipkin = endpoint("zipkin").await?;
+    let spans: Vec<Span> = (0..30).map(|_| Span::random()).collect();
+    for (n, span) in spans.iter().enumerate() {
+        match n % 3 {
+            0 => push_otlp_http(&http, span, "apart").await?,
+            1 => push_otlp_grpc(&rpc, span, "apart").await?,
+            _ => push_zipkin(&zipkin, span, "apart").await?,
+        }
+    }
+    found(&query, &spans, SAID).await?;
+    searched(&query, "apart", spans.len()).await?;
+    // One of the two frontends goes; the load balancer and the queriers know.
+    model.muster(&["scale", "tempo-query-frontend", "1"]).await?;
+    model.wait_active(ACTIVE).await?;
+    for _ in 0..4 {
+        found(&query, &spans[..3], SAID).await?;
+    }
+    // An ingester that is killed is not missed: three keep each trace.
+    let ingester = model.process("tempo", "tempo-ingester/2")?;
+    nix::sys::signal::kill(ingester.pid, nix::sys::signal::Signal::SIGKILL)?;
+    found(&query, &spans, SAID).await?;
+    model.wait_active(ACTIVE).await?;
+    model.stop().await?;
+    nothing_left(&model)
+}
