@@ -182,8 +182,8 @@ fn written() -> Vec<((&'static str, Value), Expected)> {
         (coordinator(json!({"version": ""})), Said("version")),
         (coordinator(json!({"version": "2.17.999999999999999999999"})), Said("2.17.999999999999999999999")),
         (coordinator(json!({"version": long(10_000)})), Said("version")),
-        (coordinator(json!({"product": "tempo"})), Said("cannot be run by this build yet")),
-        (coordinator(json!({"product": "loki"})), Said("cannot be run by this build yet")),
+        (coordinator(json!({"product": "tempo", "version": "3.0"})), Said("tempo 3.0 is not supported")),
+        (coordinator(json!({"product": "loki", "version": "4.0"})), Said("loki 4.0 is not supported")),
         (coordinator(json!({"s3": null})), Said("no S3 relation; relate one: muster integrate")),
         (
             coordinator(json!({"s3": {"secret": "absent"}})),
