@@ -798,8 +798,15 @@ async fn reports_are_written_by_their_own_pods(site: &Site, operator: &mut Opera
     assert_eq!(refusal(secrets.get("mimir-cluster").await).0, 403);
 
     // A pod that is gone: its token is worth nothing, also where another has its name.
+    let pod_uid = async || units(&site.client).get("other-0").await.ok()?.spec.pod_uid;
+    let gone = pod_uid().await;
     site.api::<Pod>(namespace).delete("other-0", &DeleteParams::default()).await.unwrap();
-    site.wait_settled(namespace, &expected, SETTLED).await;
+    // Until then the pod is there, and its report is its own.
+    wait_until("another pod of that name", SETTLED, async || {
+        pod_uid().await.filter(|uid| Some(uid) != gone.as_ref())
+    })
+    .await
+    .unwrap();
     let (code, message) = refusal(write(&own, "other-0").await);
     assert!([401, 403].contains(&code), "{code} {message}");
     site.wait_settled(namespace, &expected, SETTLED).await;
