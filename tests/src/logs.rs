@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, ensure};
 use hyper::Method;
 use hyper::header::CONTENT_TYPE;
-use muster_testkit::http::{Client, Response};
+use muster_testkit::http::{Client, Response, encode};
 use serde_json::{Value, json};
 
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -85,7 +85,7 @@ impl Logs {
     /// # Errors
     /// The query fails.
     pub async fn lines(&self, selector: &str) -> anyhow::Result<BTreeSet<String>> {
-        let query: String = selector.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let query = encode(selector);
         let answer = self
             .ask(
                 Method::GET,

@@ -8,7 +8,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::header::{CONTENT_TYPE, HeaderName, TE};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use muster_testkit::http::{Client, Response};
+use muster_testkit::http::{Client, Response, encode};
 use serde_json::{Value, json};
 
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -190,7 +190,7 @@ pub async fn is_found(query: &str, trace: u128) -> anyhow::Result<bool> {
 /// # Errors
 /// The query fails.
 pub async fn search(query: &str, traceql: &str) -> anyhow::Result<usize> {
-    let q: String = traceql.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let q = encode(traceql);
     let answer =
         send(query, Method::GET, &format!("/api/search?limit=1000&q={q}"), &[], String::new()).await?;
     ensure!(answer.status.is_success(), "{} {}", answer.status, answer.excerpt());

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use hyper::{Method, StatusCode};
+use muster_testkit::http::encode;
 use muster_testkit::model::Model;
 use muster_testkit::wait_until;
 use muster_tests::logs::Logs;
@@ -149,7 +150,7 @@ async fn deletes_are_kept(logs: &Logs) -> anyhow::Result<()> {
 /// Opens a WebSocket that follows a selector.
 async fn tail(gateway: &str, selector: &str) -> anyhow::Result<TcpStream> {
     let host = gateway.trim_start_matches("http://");
-    let query: String = selector.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let query = encode(selector);
     let mut stream = TcpStream::connect(host).await?;
     let request = format!(
         "GET /loki/api/v1/tail?query={query} HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\

@@ -8,7 +8,7 @@ use muster_api::{
     Worker, WorkerStatus,
 };
 use muster_manifests::names::unit_selector;
-use muster_model::{AppName, HTTP_PORT, Reason, Status, WorkloadStatus};
+use muster_model::{AppName, Reason, Status, WorkloadStatus};
 use muster_planner::{CarryOver, Observed, ObservedUnit, Plan, PlannedApplication};
 use serde_json::{Map, Value};
 
@@ -20,7 +20,7 @@ pub(crate) fn coordinator_status(
     plan: &Plan,
 ) -> CoordinatorStatus {
     let scheme = if observed.spec.tls.is_some() { "https" } else { "http" };
-    let port = plan.listeners.first().map_or(HTTP_PORT, |listener| listener.port);
+    let port = plan.main_port();
     CoordinatorStatus {
         status: plan.status.status.to_string(),
         message: plan.status.message.clone(),

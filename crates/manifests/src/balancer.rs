@@ -1,7 +1,7 @@
 //! The load balancer's pods: nginx under the same agent.
 
 use k8s_openapi::api::apps::v1::StatefulSet;
-use muster_model::{AppName, HTTP_PORT};
+use muster_model::AppName;
 
 use crate::names::{BALANCER, balancer_secret};
 use crate::pods::{Kind, Placement, stateful_set_spec, template};
@@ -22,7 +22,7 @@ pub(crate) fn stateful_set(deployment: &Deployment<'_>, name: &AppName) -> Objec
         data: "/tmp/nginx".to_owned(),
         data_mount: None,
         // Not the receivers, which come and go: the template would change with them.
-        ports: &[("http", deployment.plan.listeners.first().map_or(HTTP_PORT, |listener| listener.port))],
+        ports: &[("http", deployment.plan.main_port())],
         grace: GRACE,
     };
     let template = template(deployment, name, name, kind, &Placement::from(deployment.coordinator));

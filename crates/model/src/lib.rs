@@ -23,7 +23,7 @@ pub mod yaml;
 pub use coverage::{Coverage, RoleTable};
 pub use finding::{Finding, Reason, Subject};
 pub use names::{AppName, NameError, UnitName};
-pub use ports::{AGENT_PORT, GOSSIP_PORT, GRPC_PORT, HTTP_PORT};
+pub use ports::{AGENT_PORT, GOSSIP_PORT, GRPC_PORT, HTTP_PORT, host_and_port};
 pub use product::{Product, UnknownProduct, Version, VersionError};
 pub use revision::{Revision, RevisionError};
 pub use role::{Role, RoleSet, UnknownRole};

@@ -1,5 +1,11 @@
 //! The ports that every unit uses. Units differ by address, never by port.
 
+/// `host:port`, an IPv6 address in brackets.
+#[must_use]
+pub fn host_and_port(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
 /// HTTP of every workload: Mimir's default.
 pub const HTTP_PORT: u16 = 8080;
 /// gRPC between units: Mimir's default.

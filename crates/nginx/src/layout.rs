@@ -63,7 +63,7 @@ pub fn layout(input: &Layout<'_>) -> Document {
 }
 
 fn http_settings() -> Vec<Directive> {
-    vec![
+    let mut settings = vec![
         simple(Name::AccessLog, ["off"]),
         simple(Name::ServerTokens, ["off"]),
         simple(Name::DefaultType, ["text/plain"]),
@@ -79,12 +79,9 @@ fn http_settings() -> Vec<Directive> {
         // Answers never do: the unit waits for a slow client instead.
         simple(Name::ProxyMaxTempFileSize, ["0"]),
         simple(Name::ProxyHttpVersion, ["1.1"]),
-        // Request headers are set here alone: a location that set one would lose all of these.
-        simple(Name::ProxySetHeader, ["Connection", ""]),
-        simple(Name::ProxySetHeader, ["Host", "$http_host"]),
-        simple(Name::ProxySetHeader, ["X-Forwarded-For", "$proxy_add_x_forwarded_for"]),
-        simple(Name::ProxySetHeader, ["X-Forwarded-Proto", "$scheme"]),
-        simple(Name::ProxySetHeader, ["X-Scope-OrgID", "$muster_tenant"]),
+    ];
+    settings.extend(request_headers(""));
+    settings.extend([
         Directive::map(
             "$http_x_scope_orgid",
             "$muster_tenant",
@@ -95,7 +92,20 @@ fn http_settings() -> Vec<Directive> {
         // See the crate's section on reloads.
         Directive::map("$realpath_root", "$muster_closing", &[("default", ""), ("~/run/close$", "close")]),
         Directive::map("$request_uri", "$muster_crooked", &[("default", ""), (CROOKED_TARGET, "1")]),
+    ]);
+    settings
+}
+
+/// The headers that units get besides the client's. A location that sets one of its own must set all of these again, or loses them.
+fn request_headers(connection: &'static str) -> [Directive; 5] {
+    [
+        ["Connection", connection],
+        ["Host", "$http_host"],
+        ["X-Forwarded-For", "$proxy_add_x_forwarded_for"],
+        ["X-Forwarded-Proto", "$scheme"],
+        ["X-Scope-OrgID", "$muster_tenant"],
     ]
+    .map(|header| simple(Name::ProxySetHeader, header))
 }
 
 /// The servers that some route needs, where there are any.
@@ -240,15 +250,8 @@ fn proxied(route: &Route) -> Vec<Directive> {
         Traffic::Api => [limits("100m", 60), retry(Repeat::Idempotent)].concat(),
         Traffic::Tail => [
             limits("1m", TAIL_SECONDS),
-            // All request headers again, because one of them differs.
-            vec![
-                simple(Name::ProxySetHeader, ["Upgrade", "$http_upgrade"]),
-                simple(Name::ProxySetHeader, ["Connection", "$muster_upgrade"]),
-                simple(Name::ProxySetHeader, ["Host", "$http_host"]),
-                simple(Name::ProxySetHeader, ["X-Forwarded-For", "$proxy_add_x_forwarded_for"]),
-                simple(Name::ProxySetHeader, ["X-Forwarded-Proto", "$scheme"]),
-                simple(Name::ProxySetHeader, ["X-Scope-OrgID", "$muster_tenant"]),
-            ],
+            vec![simple(Name::ProxySetHeader, ["Upgrade", "$http_upgrade"])],
+            request_headers("$muster_upgrade").into(),
             retry(Repeat::Always),
         ]
         .concat(),

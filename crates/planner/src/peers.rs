@@ -25,16 +25,22 @@ impl Peers {
     /// Chooses them.
     pub(crate) fn choose(members: &[Member<'_>], line: &Line) -> Self {
         let mut peers = Self::default();
+        // Of each kind once: there may be hundreds of units.
+        let mut kinds = BTreeMap::new();
         for member in members {
             let Want::Run(roles) = &member.want else { continue };
             let Some(peer) = line.workload.needs_peer(roles) else { continue };
-            let candidates = candidates(members, &peer);
+            let (candidates, leader) = kinds.entry(peer.role).or_insert_with(|| {
+                let candidates = candidates(members, &peer);
+                let leader = leader(members, &peer, &candidates);
+                (candidates, leader)
+            });
             let alone = candidates.len() == 1 && candidates[0].name == member.name;
             if candidates.is_empty() || alone {
                 continue;
             }
             let chosen = match peer.choice {
-                Choice::Leader => leader(members, &peer, &candidates),
+                Choice::Leader => *leader,
                 Choice::Spread => candidates.get(member.name.number() as usize % candidates.len()).copied(),
             };
             match chosen.and_then(|chosen| chosen.unit.address.clone()) {
@@ -71,16 +77,17 @@ fn candidates<'a>(members: &'a [Member<'a>], peer: &Peer) -> Vec<&'a Member<'a>>
 
 /// The candidate that most units were last told of, else the first one.
 fn leader<'a>(members: &[Member<'_>], peer: &Peer, candidates: &[&'a Member<'a>]) -> Option<&'a Member<'a>> {
-    let told = |candidate: &&&Member<'_>| {
-        let host = candidate.unit.address.as_deref();
-        let of = |member: &&Member<'_>| {
-            let assigned = member.unit.assigned.as_ref();
-            assigned.and_then(|assigned| assigned.peers.get(&peer.role)).map(String::as_str) == host
-        };
-        host.map_or(0, |_| members.iter().filter(of).count())
+    let mut told = BTreeMap::<&str, usize>::new();
+    for assigned in members.iter().filter_map(|member| member.unit.assigned.as_ref()) {
+        if let Some(host) = assigned.peers.get(&peer.role) {
+            *told.entry(host).or_default() += 1;
+        }
+    }
+    let times = |candidate: &Member<'_>| {
+        candidate.unit.address.as_deref().and_then(|host| told.get(host)).copied().unwrap_or(0)
     };
-    let most = candidates.iter().map(|candidate| told(&candidate)).max()?;
-    candidates.iter().find(|candidate| told(candidate) == most).copied()
+    let most = candidates.iter().map(|candidate| times(candidate)).max()?;
+    candidates.iter().find(|candidate| times(candidate) == most).copied()
 }
 
 #[cfg(test)]

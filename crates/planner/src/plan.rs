@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use muster_api::{Condition, RolloutStatus};
 use muster_model::route::Listener;
 use muster_model::{
-    AppName, Coverage, Finding, Reason, Revision, Role, RoleSet, Status, UnitName, WorkloadStatus,
+    AppName, Coverage, Finding, HTTP_PORT, Reason, Revision, Role, RoleSet, Status, UnitName, WorkloadStatus,
 };
 use muster_products::Endpoint;
 use muster_relation::{Assignment, ClusterData};
@@ -119,6 +119,12 @@ impl Plan {
             compare(name, self.workers.get(name), &worker.units);
         }
         changes
+    }
+
+    /// The load balancer's main port.
+    #[must_use]
+    pub fn main_port(&self) -> u16 {
+        self.listeners.first().map_or(HTTP_PORT, |listener| listener.port)
     }
 
     /// Whether a coordinator or worker that is being removed has no unit left.

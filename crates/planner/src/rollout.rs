@@ -13,7 +13,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use muster_model::{AppName, GOSSIP_PORT, Revision, Role, RoleSet, UnitName};
+use muster_model::{AppName, GOSSIP_PORT, Revision, Role, RoleSet, UnitName, host_and_port};
 use muster_relation::{Assignment, Run, Service};
 
 use crate::observed::{CarryOver, NO_EPOCH, ObservedUnit, Seeds};
@@ -273,14 +273,7 @@ fn unit_seeds(members: &[Member<'_>]) -> Vec<String> {
         .filter_map(|m| Some((m.name.number(), m.name.application(), m.unit.address.as_deref()?)))
         .collect();
     running.sort_unstable();
-    let join = |address: &str| {
-        if address.contains(':') {
-            format!("[{address}]:{GOSSIP_PORT}")
-        } else {
-            format!("{address}:{GOSSIP_PORT}")
-        }
-    };
-    running.into_iter().take(SEEDS).map(|(_, _, address)| join(address)).collect()
+    running.into_iter().take(SEEDS).map(|(_, _, address)| host_and_port(address, GOSSIP_PORT)).collect()
 }
 
 /// Whether the unit runs nothing but one-shot tools, which are expected to end.

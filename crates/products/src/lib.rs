@@ -9,6 +9,7 @@ pub mod charm;
 mod check;
 pub mod loki;
 pub mod mimir;
+mod object_store;
 mod overrides;
 pub mod placeholder;
 pub mod tempo;

@@ -26,8 +26,3 @@ pub(crate) fn fill(
         }))
     })
 }
-
-/// `host:port`, IPv6 addresses in brackets.
-pub(crate) fn join(host: &str, port: u16) -> String {
-    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
-}

@@ -130,9 +130,6 @@ pub enum LaunchError {
     /// The shared data lacks the object store.
     #[error("the coordinator sent no object storage")]
     NoObjectStorage,
-    /// This build cannot run the product.
-    #[error("this agent cannot run {0}: use one of the coordinator's own version")]
-    UnknownProduct(muster_model::Product),
     /// The workload's document cannot be filled.
     #[error(transparent)]
     Fill(#[from] muster_products::placeholder::FillError),

@@ -1,14 +1,14 @@
 //! The config that all Loki units of a cluster share. What each setting is for, with measurements, is told where it is set; the
 //! rest is Loki's default.
 
-use muster_model::{GOSSIP_PORT, GRPC_PORT, HTTP_PORT, ObjectStorage, Role};
+use muster_model::{GOSSIP_PORT, GRPC_PORT, HTTP_PORT, ObjectStorage, Role, host_and_port};
 use serde_json::{Value, json};
 
+use crate::object_store::s3;
 use crate::overrides::{
     self, FIRST, LABEL, LEAVING, Owned, PEER_PORT, PORT, REPLICAS, RINGS, STORE, TLS, UNIT, owned,
 };
 use crate::placeholder::{FillError, Placeholder, literal};
-use crate::unit::join;
 use crate::{ConfigInputs, UnitValues, unit};
 
 /// See [`crate::Workload::shared_config`].
@@ -114,22 +114,6 @@ fn generated(inputs: &ConfigInputs<'_>) -> Value {
     })
 }
 
-fn s3(storage: &ObjectStorage) -> Value {
-    let mut s3 = json!({
-        // This client wants the host alone.
-        "endpoint": literal(&storage.endpoint.authority),
-        "insecure": storage.endpoint.is_insecure(),
-        "region": literal(&storage.region),
-        "bucket_name": literal(&storage.bucket),
-        "access_key_id": Placeholder::AccessKey.to_string(),
-        "secret_access_key": Placeholder::SecretKey.to_string(),
-    });
-    if storage.tls_ca_chain.is_some() {
-        s3["http"] = json!({ "tls_ca_path": Placeholder::CaFile.to_string() });
-    }
-    s3
-}
-
 /// See [`crate::Workload::check_storage`].
 pub(super) fn check_storage(storage: &ObjectStorage) -> Option<String> {
     let path = storage.path.as_deref()?;
@@ -148,7 +132,7 @@ pub(super) fn fill(document: &str, values: &UnitValues) -> Result<String, FillEr
             Some("collectors-all/".to_owned())
         }
         Placeholder::SchedulerPrefix => Some("collectors/".to_owned()),
-        Placeholder::CompactorAddress => Some(join(leader.unwrap_or(&values.address), GRPC_PORT)),
+        Placeholder::CompactorAddress => Some(host_and_port(leader.unwrap_or(&values.address), GRPC_PORT)),
         Placeholder::CompactorMode => Some(
             match leader {
                 Some(leader) if compacts && leads(leader) => "main",

@@ -4,6 +4,7 @@
 use muster_model::{GOSSIP_PORT, GRPC_PORT, HTTP_PORT, ObjectStorage, Role};
 use serde_json::{Value, json};
 
+use crate::object_store::s3;
 use crate::overrides::{
     self, FIRST, LABEL, LEAVING, Owned, PEER_PORT, PORT, REPLICAS, RINGS, STORE, TLS, UNIT, owned,
 };
@@ -135,22 +136,6 @@ fn ring(mut settings: Value) -> Value {
     // ruler and store-gateway, in 6 of 240 monolithic starts): 16 s with the default of 15 s, 6 s with this.
     settings["heartbeat_period"] = "5s".into();
     settings
-}
-
-fn s3(storage: &ObjectStorage) -> Value {
-    let mut s3 = json!({
-        // Mimir wants the host alone.
-        "endpoint": literal(&storage.endpoint.authority),
-        "insecure": storage.endpoint.is_insecure(),
-        "region": literal(&storage.region),
-        "bucket_name": literal(&storage.bucket),
-        "access_key_id": Placeholder::AccessKey.to_string(),
-        "secret_access_key": Placeholder::SecretKey.to_string(),
-    });
-    if storage.tls_ca_chain.is_some() {
-        s3["http"] = json!({ "tls_ca_path": Placeholder::CaFile.to_string() });
-    }
-    s3
 }
 
 /// One bucket holds all three kinds of objects, so they differ by prefix. Mimir takes letters and digits only and puts

@@ -1,7 +1,7 @@
 //! The config that all Tempo units of a cluster share. What each setting is for, with measurements, is told where it is set; the
 //! rest is Tempo's default.
 
-use muster_model::{GOSSIP_PORT, GRPC_PORT, HTTP_PORT, ObjectStorage, Role};
+use muster_model::{GOSSIP_PORT, GRPC_PORT, HTTP_PORT, ObjectStorage, Role, host_and_port};
 use serde_json::{Map, Value, json};
 
 use super::receivers;
@@ -10,7 +10,6 @@ use crate::overrides::{
     self, FIRST, LABEL, LEAVING, Owned, PEER_PORT, PORT, REPLICAS, RINGS, STORE, TLS, UNIT, owned,
 };
 use crate::placeholder::{FillError, Placeholder, literal};
-use crate::unit::join;
 use crate::{ConfigInputs, UnitValues, unit};
 
 /// See [`crate::Workload::shared_config`].
@@ -149,7 +148,7 @@ pub(super) fn fill(document: &str, values: &UnitValues) -> Result<String, FillEr
     // A unit that runs everything serves its own frontend; one that was told of none looks for it where nothing listens.
     let frontend = values.peers.get(&Role::QueryFrontend).unwrap_or(&values.address);
     unit::fill(document, values, |placeholder| match placeholder {
-        Placeholder::FrontendAddress => Some(join(frontend, GRPC_PORT)),
+        Placeholder::FrontendAddress => Some(host_and_port(frontend, GRPC_PORT)),
         _ => None,
     })
 }
