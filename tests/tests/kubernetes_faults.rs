@@ -798,12 +798,13 @@ async fn reports_are_written_by_their_own_pods(site: &Site, operator: &mut Opera
     assert_eq!(refusal(secrets.get("mimir-cluster").await).0, 403);
 
     // A pod that is gone: its token is worth nothing, also where another has its name.
-    let pod_uid = async || units(&site.client).get("other-0").await.ok()?.spec.pod_uid;
-    let gone = pod_uid().await;
-    site.api::<Pod>(namespace).delete("other-0", &DeleteParams::default()).await.unwrap();
+    let pods: Api<Pod> = site.api(namespace);
+    let gone = pods.get("other-0").await.unwrap().uid();
+    pods.delete("other-0", &DeleteParams::default()).await.unwrap();
     // Until then the pod is there, and its report is its own.
-    wait_until("another pod of that name", SETTLED, async || {
-        pod_uid().await.filter(|uid| Some(uid) != gone.as_ref())
+    wait_until("the unit is another pod of that name", SETTLED, async || {
+        let next = pods.get("other-0").await.ok()?.uid().filter(|uid| Some(uid) != gone.as_ref())?;
+        (units(&site.client).get("other-0").await.ok()?.spec.pod_uid? == next).then_some(())
     })
     .await
     .unwrap();
