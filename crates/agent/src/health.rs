@@ -77,6 +77,7 @@ mod tests {
             applied: None,
             service: Service::Backoff,
             ready: true,
+            waiting: None,
             check: None,
             drain: None,
             last_exit: None,

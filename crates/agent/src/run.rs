@@ -251,6 +251,7 @@ fn report(settings: &Settings, machine: &Machine, problems: &BTreeMap<Topic, Str
         applied: machine.applied(),
         service: machine.service(),
         ready: machine.is_ready(),
+        waiting: machine.waiting().cloned(),
         check: machine.check().cloned(),
         drain: None,
         last_exit: machine.last_exit().cloned(),

@@ -61,6 +61,11 @@ pub struct CoordinatorSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "free_object")]
     pub overrides: Option<serde_json::Map<String, serde_json::Value>>,
+    /// How long a worker unit may take to become ready with a new config, in seconds. One that does not goes back to the last good
+    /// config, and the rollout halts. 600 when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 86400))]
+    pub progress_deadline_seconds: Option<u32>,
     /// What happens to running services when a required role is missing.
     #[serde(default)]
     pub on_incoherent: OnIncoherent,

@@ -5,7 +5,7 @@
 //! [`Finding`](muster_model::Finding) in the plan, never an error. The substrates gather [`Observed`] and carry out [`Plan`].
 //!
 //! The steps, each a module: [`validate`](self) the documents, decide on the `gate`, make the `config`, roll it out unit by unit
-//! (`rollout`), lay out the load `balancer`, and word the `status`.
+//! (`rollout`) with a way back for what does not work (`trial`), lay out the load `balancer`, and word the `status`.
 
 mod balancer;
 mod claims;
@@ -16,6 +16,7 @@ mod peers;
 mod plan;
 mod rollout;
 mod status;
+mod trial;
 mod validate;
 
 pub use claims::{Claim, contested};

@@ -9,6 +9,7 @@ use muster_relation::{Applied, Assignment, Report, Run, Service};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Rendered;
+use crate::trial::{Failure, Trial};
 
 /// The epoch of an assignment that no agent ever got.
 pub(crate) const NO_EPOCH: u64 = 0;
@@ -274,9 +275,18 @@ pub struct CarryOver {
     /// The revision that units were last moved to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub published: Option<Revision>,
-    /// The last revision that a unit became ready with.
+    /// The last revision that every unit became ready with, or the first that any did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub good: Option<Revision>,
+    /// The last revision that a unit became ready with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proven: Option<Revision>,
+    /// The revision that units could not run with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) failure: Option<Failure>,
+    /// Units that run a revision which is not known to be good. Not kept beyond the process: their time begins anew then.
+    #[serde(skip)]
+    pub(crate) trials: BTreeMap<UnitName, Trial>,
     /// The text of every revision that some unit's assignment names, besides the published one.
     #[serde(default)]
     pub documents: BTreeMap<Revision, String>,
@@ -299,5 +309,11 @@ impl CarryOver {
     /// Takes over what an earlier plan of this process worked out and what is not kept beyond the process.
     pub fn remember(&mut self, earlier: &Self) {
         self.rendered.clone_from(&earlier.rendered);
+        self.trials.clone_from(&earlier.trials);
+    }
+
+    /// The last good revision, where it is another one than the target and its text is at hand.
+    pub(crate) fn way_back(&self, target: &Revision) -> Option<&Revision> {
+        self.good.as_ref().filter(|good| *good != target && self.documents.contains_key(good))
     }
 }

@@ -17,8 +17,9 @@ use crate::config::{self, Rendered};
 use crate::gate::{self, Gate};
 use crate::observed::{CarryOver, NO_EPOCH, ObjectStore, Observed, ObservedUnit, ObservedWorker, Probe, Tls};
 use crate::peers::Peers;
-use crate::rollout::{Coming, Member, Others, Rollout, Want, rollout};
+use crate::rollout::{Coming, Course, Halt, Member, Others, Rollout, Trouble, Want, rollout};
 use crate::status::{self, Progress};
+use crate::trial::{DEADLINE_SECONDS, Terms, Trials};
 use crate::validate::{self, Declared, Line};
 
 /// How long a good answer of the object store is trusted.
@@ -207,21 +208,17 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
     let alone = alone(&members, &line, &listeners);
     let coming = coming(observed, &declared);
     let peers = Peers::choose(&members, &line);
-    let rollout = rollout(
-        &members,
-        &coming,
-        &line,
-        target.as_ref(),
-        &observed.carry,
-        &Others { seeds: &observed.seeds, peers: &peers },
-        &|unit| {
+    let terms = terms(observed, target.as_ref());
+    let trials = Trials::judge(&members, &line, &terms, &observed.carry, now);
+    let course = Course { line: &line, target: terms.target, carry: &observed.carry, trials: &trials };
+    let rollout =
+        rollout(&members, &coming, course, &Others { seeds: &observed.seeds, peers: &peers }, &|unit| {
             alone.contains(unit)
                 || (settled && observed.carry.leaving_balancer.contains(unit))
                 || observed.balancers.is_empty()
                 // What is removed does not wait for a certificate; nginx tries another unit.
                 || !has_certificate
-        },
-    );
+        });
 
     let mut out = rollout.leaving_balancer.clone();
     out.extend(rollout.replace.iter().cloned());
@@ -248,10 +245,17 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
 
     carry.published = target.clone();
     carry.leaving_balancer = rollout.leaving_balancer.clone();
-    carry.halted = rollout.halt.as_ref().filter(|halt| !halt.rejected).map(|halt| halt.unit.clone());
+    let ends = |halt: &&Halt| halt.what == Trouble::Ends;
+    carry.halted = rollout.halt.as_ref().filter(ends).map(|halt| halt.unit.clone());
     if rollout.proven {
+        carry.proven = target.clone();
+    }
+    if rollout.complete || (rollout.proven && carry.good.is_none()) {
         carry.good = target.clone();
     }
+    let next_deadline = trials.next_deadline(terms.deadline);
+    carry.failure = trials.failure;
+    carry.trials = trials.running;
     carry.rendered = rendered.clone().or(carry.rendered);
     carry.documents = documents(&observed.carry, rendered.as_ref(), &members, &rollout, &carry);
     let cluster = cluster(observed, &line, &carry);
@@ -292,8 +296,20 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
         listeners,
         balancer_cluster: publishes.then_some(balancer.cluster),
         carry,
-        wake_at: wake_at(observed, now),
+        wake_at: wake_at(observed, now).into_iter().chain(next_deadline.map(|at| at.max(now))).min(),
         findings,
+    }
+}
+
+/// What the target is tried with.
+fn terms<'a>(observed: &'a Observed, target: Option<&'a Revision>) -> Terms<'a> {
+    let spec = &observed.spec;
+    Terms {
+        target,
+        image: spec.images.as_ref().and_then(|images| images.workload.as_deref()),
+        deadline: SignedDuration::from_secs(
+            spec.progress_deadline_seconds.unwrap_or(DEADLINE_SECONDS).into(),
+        ),
     }
 }
 

@@ -7,6 +7,8 @@
 //! - the rollout is not halted by a unit that did not come back;
 //! - the load balancer has taken it out of every upstream.
 //!
+//! A unit that cannot run with a new revision goes back to the last good one by itself, and nobody else tries the new one: see [`crate::trial`].
+//!
 //! A unit that cannot be seen is left alone: it may serve. While nobody knows what some unit does, no unit that serves is changed:
 //! the unknown one may be away. A unit that must be made anew is changed under the same rules, and of one application only one unit
 //! until it came back.
@@ -18,6 +20,7 @@ use muster_relation::{Assignment, Run, Service};
 
 use crate::observed::{CarryOver, NO_EPOCH, ObservedUnit, Seeds};
 use crate::peers::Peers;
+use crate::trial::{Failure, Trials as ConfigTrials};
 use crate::validate::Line;
 
 /// How many units' addresses are handed out as gossip seeds: enough that one is there, few enough that a new unit does not
@@ -45,13 +48,23 @@ pub(crate) struct Member<'a> {
     pub(crate) want: Want,
 }
 
-/// A unit that did not come back with the target revision.
+/// A unit that keeps others from the target revision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Halt {
     pub(crate) unit: UnitName,
-    /// Whether the unit's own binary refused the config (else it failed to run with it).
-    pub(crate) rejected: bool,
+    pub(crate) what: Trouble,
     pub(crate) why: String,
+}
+
+/// What a unit's trouble with the target revision is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// Its own binary refused the config. It keeps running what it ran.
+    Rejected,
+    /// It ended with it and is started again.
+    Ends,
+    /// It could not run with it, and runs this revision again.
+    WentBack(Revision),
 }
 
 /// Units that are to exist and do not yet.
@@ -74,6 +87,8 @@ pub(crate) struct Rollout {
     pub(crate) accepted: bool,
     /// Whether a unit became ready with the target revision.
     pub(crate) proven: bool,
+    /// Whether every unit that can be seen runs the target revision and is ready.
+    pub(crate) complete: bool,
     /// Whether some unit's process is still to be changed.
     pub(crate) pending: bool,
 }
@@ -104,13 +119,20 @@ pub(crate) struct Others<'a> {
     pub(crate) peers: &'a Peers,
 }
 
+/// Where units are to be moved, and what is known of the way.
+#[derive(Clone, Copy)]
+pub(crate) struct Course<'a> {
+    pub(crate) line: &'a Line,
+    pub(crate) target: Option<&'a Revision>,
+    pub(crate) carry: &'a CarryOver,
+    pub(crate) trials: &'a ConfigTrials,
+}
+
 /// Decides which units are changed now.
 pub(crate) fn rollout(
     members: &[Member<'_>],
     coming: &[Coming],
-    line: &Line,
-    target: Option<&Revision>,
-    carry: &CarryOver,
+    course: Course<'_>,
     others: &Others<'_>,
     balancer_leaves_out: &BalancerLeavesOut<'_>,
 ) -> Rollout {
@@ -119,16 +141,8 @@ pub(crate) fn rollout(
         Seeds::Name(name) => vec![name.clone()],
     };
     let decide = |gaps| {
-        let budget = Budget::of(members, coming, line, gaps);
-        decide(
-            members,
-            budget,
-            line,
-            target,
-            carry,
-            &Told { seeds: &seeds, peers: others.peers },
-            balancer_leaves_out,
-        )
+        let budget = Budget::of(members, coming, course.line, gaps);
+        decide(members, budget, course, &Told { seeds: &seeds, peers: others.peers }, balancer_leaves_out)
     };
     let result = decide(0);
     if result.pending && coming.is_empty() && result.is_at_rest(members) {
@@ -147,13 +161,12 @@ struct Told<'a> {
 fn decide(
     members: &[Member<'_>],
     mut budget: Budget,
-    line: &Line,
-    target: Option<&Revision>,
-    carry: &CarryOver,
+    course: Course<'_>,
     told: &Told<'_>,
     balancer_leaves_out: &BalancerLeavesOut<'_>,
 ) -> Rollout {
-    let halt = target.and_then(|target| halt(members, line, target, carry));
+    let Course { line, target, carry, .. } = course;
+    let halt = target.and_then(|target| halt(members, course, target));
     let accepted = target.is_some_and(|target| is_accepted(members, target, carry));
     let proven = target.is_some_and(|target| is_proven(members, target, carry));
     let mut result = Rollout { halt, accepted, proven, ..Rollout::default() };
@@ -170,7 +183,7 @@ fn decide(
     let (gone, rest): (Vec<_>, Vec<_>) =
         members.iter().partition(|m| carry.leaving_balancer.contains(&m.name));
     for member in gone.into_iter().chain(rest) {
-        let Some(next) = next_assignment(member, target, told, &result, carry) else { continue };
+        let Some(next) = next_assignment(member, course, told, &result) else { continue };
         let changes = member.unit.assigned.as_ref().is_none_or(|now| !now.same_process(&next));
         let replaces = member.unit.outdated && matches!(member.want, Want::Run(_) | Want::Hold);
         if !changes && !replaces {
@@ -220,17 +233,18 @@ fn decide(
             }
         }
     }
+    result.complete = proven && !result.pending && target.is_some_and(|t| is_complete(members, line, t));
     result
 }
 
 /// What the unit is to be told in the end, or nothing if it is to be told nothing at all.
 fn next_assignment(
     member: &Member<'_>,
-    target: Option<&Revision>,
+    course: Course<'_>,
     told: &Told<'_>,
     rollout: &Rollout,
-    carry: &CarryOver,
 ) -> Option<Assignment> {
+    let Course { target, carry, trials, .. } = course;
     if member.unit.unknown {
         return None;
     }
@@ -241,12 +255,18 @@ fn next_assignment(
         Want::Stop | Want::StopAtOnce => return member.unit.tell_to_stop(),
         Want::Run(roles) => {
             let target = target?;
-            let refused = rollout.halt.as_ref().is_some_and(|halt| halt.rejected);
+            let refused = rollout.halt.as_ref().is_some_and(|halt| halt.what == Trouble::Rejected);
             let fresh = !member.unit.is_told_to_run();
-            // A unit that starts while the new config is refused starts with the last good one.
-            let revision = match (&carry.good, now) {
-                (Some(good), _) if refused && fresh && carry.documents.contains_key(good) => good.clone(),
-                (_, Some(now)) if refused && !fresh && now.revision != *target && now.roles == *roles => {
+            let keeps = |failed: &Failure| {
+                !fresh
+                    && now.is_some_and(|now| now.revision == *target)
+                    && !failed.units.contains(&member.name)
+            };
+            let revision = match (carry.way_back(target), &trials.failure, now) {
+                (Some(good), Some(failed), _) if !keeps(failed) => good.clone(),
+                // A unit that starts while the new config is refused starts with the last good one.
+                (Some(good), _, _) if refused && fresh => good.clone(),
+                (_, _, Some(now)) if refused && !fresh && now.revision != *target && now.roles == *roles => {
                     now.revision.clone()
                 }
                 _ => target.clone(),
@@ -277,31 +297,46 @@ fn unit_seeds(members: &[Member<'_>]) -> Vec<String> {
 }
 
 /// Whether the unit runs nothing but one-shot tools, which are expected to end.
-fn is_one_shot(member: &Member<'_>, line: &Line) -> bool {
+pub(crate) fn is_one_shot(member: &Member<'_>, line: &Line) -> bool {
     matches!(&member.want, Want::Run(roles) if line.table.uncounted.is_superset(roles))
 }
 
-/// The first unit that was told to run the target revision and does not come back.
-fn halt(members: &[Member<'_>], line: &Line, target: &Revision, carry: &CarryOver) -> Option<Halt> {
+/// What keeps others from the target: the units that could not run with it, or the first unit that was told to and does not come back.
+fn halt(members: &[Member<'_>], course: Course<'_>, target: &Revision) -> Option<Halt> {
+    let Course { line, carry, trials, .. } = course;
+    if let (Some(failure), Some(good)) = (&trials.failure, carry.way_back(target)) {
+        let unit = failure.units.first()?.clone();
+        return Some(Halt { unit, what: Trouble::WentBack(good.clone()), why: failure.why.clone() });
+    }
     let stays = |m: &&Member<'_>| matches!(m.want, Want::Run(_)) && !is_one_shot(m, line);
     members.iter().filter(stays).find_map(|member| {
         let assigned =
             member.unit.assigned.as_ref().filter(|a| a.run == Run::Start && a.revision == *target)?;
         let report = member.unit.report.as_ref().filter(|r| r.epoch >= assigned.epoch)?;
-        let halt =
-            |rejected, why: &str| Some(Halt { unit: member.name.clone(), rejected, why: why.to_owned() });
+        let halt = |what, why: &str| Some(Halt { unit: member.name.clone(), what, why: why.to_owned() });
         if let Some(message) = member.unit.refused() {
-            return halt(true, message);
+            return halt(Trouble::Rejected, message);
         }
         // It may be alive for a moment before it ends again.
         let tries_again = carry.halted.as_ref() == Some(&member.name) && !member.unit.is_ready();
         if report.service == Service::Backoff || tries_again {
             let exit = report.last_exit.as_ref();
             let line = exit.and_then(|e| e.lines.last().or(Some(&e.cause)));
-            return halt(false, line.map_or("it ends at once", String::as_str));
+            return halt(Trouble::Ends, line.map_or("it ends at once", String::as_str));
         }
         None
     })
+}
+
+/// Whether every unit that can be seen is ready with the target.
+fn is_complete(members: &[Member<'_>], line: &Line, target: &Revision) -> bool {
+    let stays = |m: &&Member<'_>| matches!(m.want, Want::Run(_)) && !is_one_shot(m, line);
+    let done = |unit: &ObservedUnit| {
+        unit.is_ready()
+            && unit.refused().is_none()
+            && unit.assigned.as_ref().is_some_and(|a| a.revision == *target)
+    };
+    members.iter().filter(stays).filter(|m| m.unit.is_seen()).all(|m| done(m.unit))
 }
 
 /// Whether some unit became ready with the target.
@@ -310,7 +345,8 @@ fn is_proven(members: &[Member<'_>], target: &Revision, carry: &CarryOver) -> bo
         let applied = unit.report.as_ref().and_then(|r| r.applied.as_ref());
         unit.is_ready() && applied.is_some_and(|a| a.revision == *target)
     };
-    carry.good.as_ref() == Some(target) || members.iter().any(|m| ready_with_it(m.unit))
+    [&carry.good, &carry.proven].into_iter().flatten().any(|known| known == target)
+        || members.iter().any(|m| ready_with_it(m.unit))
 }
 
 /// Whether some unit's own binary accepted the target.

@@ -7,7 +7,7 @@ use muster_relation::{Assignment, Exit, Report, Run, Service};
 use crate::gate::Gate;
 use crate::observed::{ObjectStore, Observed, ObservedUnit, Probe};
 use crate::plan::PlannedApplication;
-use crate::rollout::{Halt, Rollout, Want};
+use crate::rollout::{Halt, Rollout, Trouble, Want};
 
 /// What is said about the object store.
 const STORE_REASONS: [Reason; 7] = [
@@ -173,7 +173,11 @@ fn of_service(report: &Report, assigned: Option<&Assignment>) -> Status {
         }
         Service::Running if report.ready => Status::new(WorkloadStatus::Active, "ready"),
         Service::Starting | Service::Running => {
-            Status::new(WorkloadStatus::Waiting, "starting: not ready yet")
+            let answer = report.waiting.as_ref().map(|waiting| format!(": {}", waiting.answer));
+            Status::new(
+                WorkloadStatus::Waiting,
+                format!("starting: not ready yet{}", answer.unwrap_or_default()),
+            )
         }
         Service::Inactive | Service::Stopped => Status::new(WorkloadStatus::Waiting, "starting"),
     }
@@ -243,13 +247,19 @@ pub(crate) fn of_coordinator(findings: Status, progress: &Progress<'_>) -> Statu
     let own = if progress.gate == Gate::Stop {
         Status::default()
     } else if let Some(halt) = &progress.rollout.halt {
-        let Halt { unit, rejected, why } = halt;
-        if *rejected {
-            Status::new(WorkloadStatus::Blocked, format!("config rejected by {unit}: {why}"))
-        } else if progress.rollout.pending {
-            Status::new(WorkloadStatus::Error, format!("rollout halted: {unit} did not come back: {why}"))
-        } else {
-            Status::new(WorkloadStatus::Error, format!("{unit} does not come back: {why}"))
+        let Halt { unit, what, why } = halt;
+        match what {
+            Trouble::Rejected => {
+                Status::new(WorkloadStatus::Blocked, format!("config rejected by {unit}: {why}"))
+            }
+            Trouble::WentBack(good) => Status::new(
+                WorkloadStatus::Blocked,
+                format!("rollout of {revision} halted, {unit} is back at {}: {why}", good.short()),
+            ),
+            Trouble::Ends if progress.rollout.pending => {
+                Status::new(WorkloadStatus::Error, format!("rollout halted: {unit} did not come back: {why}"))
+            }
+            Trouble::Ends => Status::new(WorkloadStatus::Error, format!("{unit} does not come back: {why}")),
         }
     } else if progress.rollout.pending {
         Status::new(WorkloadStatus::Maintenance, format!("rolling out {revision}: {updated}/{total} units"))
@@ -310,7 +320,7 @@ pub(crate) fn conditions(
     };
     let rollout = progress.rollout;
     let config = match &rollout.halt {
-        Some(halt) if halt.rejected => condition(
+        Some(halt) if halt.what == Trouble::Rejected => condition(
             ConditionType::ConfigAccepted,
             False,
             Reason::ConfigRejected,

@@ -2,8 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail by a panic")]
 
-use jiff::Timestamp;
-use muster_api::{ConditionStatus, ConditionType, OnIncoherent, OptionValue};
+use jiff::{SignedDuration, Timestamp};
+use muster_api::{ConditionStatus, ConditionType, Images, OnIncoherent, OptionValue};
 use muster_model::{Reason, Revision, Role, RoleSet, UnitName, WorkloadStatus};
 use muster_planner::{Claim, ObjectStore, ObservedUnit, Probe, Tls, contested};
 use muster_relation::{Check, Run, Service};
@@ -251,6 +251,119 @@ fn a_unit_that_does_not_come_back_halts_the_rollout() {
     assert_eq!(cluster.status(), "active");
 }
 
+/// Sets an option and names the revision that it leads to.
+fn set_retention(cluster: &mut Cluster, value: &str) -> Revision {
+    cluster.observed.spec.config =
+        [("retention-period".to_owned(), OptionValue::Text(value.to_owned()))].into();
+    cluster.plan();
+    cluster.last.as_ref().unwrap().revision.clone().unwrap()
+}
+
+/// The worker units that are told to run a revision.
+fn told(cluster: &Cluster, revision: &Revision) -> Vec<String> {
+    let workers = cluster.observed.workers.iter();
+    let units =
+        workers.flat_map(|(name, worker)| worker.units.iter().map(move |(n, unit)| (name.unit(*n), unit)));
+    units
+        .filter(|(_, unit)| unit.assigned.as_ref().is_some_and(|a| a.revision == *revision))
+        .map(|(name, _)| name.to_string())
+        .collect()
+}
+
+#[test]
+fn a_unit_that_does_not_become_ready_in_time_goes_back_by_itself() {
+    let mut cluster = monolith(3);
+    let good = cluster.observed.carry.good.clone().unwrap();
+    let bad = set_retention(&mut cluster, "30d");
+    cluster.unready.extend((0..3).map(|n| (unit(&format!("w/{n}")), bad.clone())));
+    cluster.settle();
+    let status = cluster.status();
+    assert!(status.starts_with("maintenance: rolling out"), "{status}");
+    assert!(status.ends_with("0/3 units"), "{status}");
+    assert_eq!(told(&cluster, &bad), ["w/0"]);
+    let deadline = cluster.last.as_ref().unwrap().wake_at.unwrap();
+    cluster.now = Timestamp::UNIX_EPOCH + SignedDuration::from_secs(599);
+    cluster.settle();
+    assert_eq!(told(&cluster, &bad), ["w/0"]);
+    cluster.now = Timestamp::UNIX_EPOCH + SignedDuration::from_secs(600);
+    assert!(deadline <= cluster.now);
+    cluster.settle();
+    assert_eq!(told(&cluster, &good).len(), 3);
+    assert!(cluster.observed.workers[&app("w")].units.values().all(ObservedUnit::is_ready));
+    let back = format!(
+        "blocked: rollout of {} halted, w/0 is back at {}: not ready after 10m: not in the ring; last log lines: joining",
+        bad.short(),
+        good.short()
+    );
+    assert_eq!(cluster.status(), back);
+    let rolled_out = &cluster.last.as_ref().unwrap().conditions[3];
+    assert_eq!(rolled_out.reason, "RolloutHalted");
+    // It is not tried again, also by the next coordinator, nor by a unit that is added.
+    let kept = serde_json::to_value(&cluster.observed.carry).unwrap();
+    cluster.observed.carry = serde_json::from_value(kept).unwrap();
+    cluster.worker("w").spec.units = 4;
+    cluster.settle();
+    assert_eq!(told(&cluster, &good).len(), 4);
+    // Set back, the old revision is there again; nothing is to be done for it.
+    cluster.observed.spec.config.clear();
+    cluster.settle();
+    assert_eq!(cluster.status(), "active");
+    assert_eq!(told(&cluster, &good).len(), 4);
+    // What kept it from working is gone: it is tried once more.
+    cluster.unready.clear();
+    assert_eq!(set_retention(&mut cluster, "30d"), bad);
+    cluster.settle();
+    assert_eq!(cluster.status(), "active");
+    assert_eq!(told(&cluster, &bad).len(), 4);
+    assert_eq!(cluster.observed.carry.good, Some(bad));
+}
+
+#[test]
+fn a_unit_whose_process_ends_again_and_again_goes_back_by_itself() {
+    let mut cluster = monolith(2);
+    let good = cluster.observed.carry.good.clone().unwrap();
+    let bad = set_retention(&mut cluster, "30d");
+    cluster.crashing.extend((0..2).map(|n| (unit(&format!("w/{n}")), bad.clone())));
+    cluster.settle();
+    let status = cluster.status();
+    assert!(status.contains("w/0 is back at"), "{status}");
+    assert!(
+        status.ends_with("it ended 3 times: exit code 1; last log lines: starting | no such module"),
+        "{status}"
+    );
+    assert_eq!(told(&cluster, &good).len(), 2);
+    // Another image may be another matter.
+    cluster.crashing.clear();
+    cluster.observed.spec.images =
+        Some(Images { workload: Some("mimir:better".to_owned()), ..Images::default() });
+    cluster.settle();
+    assert_eq!(cluster.status(), "active");
+    assert_eq!(told(&cluster, &bad).len(), 2);
+}
+
+#[test]
+fn a_revision_that_the_first_unit_ran_with_may_still_fail_at_another() {
+    let mut cluster = scalable();
+    let good = cluster.observed.carry.good.clone().unwrap();
+    let next = set_retention(&mut cluster, "30d");
+    cluster.crashing.push((unit("w/1"), next.clone()));
+    cluster.settle();
+    assert!(cluster.status().contains("w/1 is back at"), "{}", cluster.status());
+    assert_eq!(cluster.observed.carry.good.as_ref(), Some(&good));
+    let moved = told(&cluster, &next);
+    assert!(!moved.is_empty() && !moved.contains(&"w/1".to_owned()), "{moved:?}");
+    let units = cluster.observed.workers.values().flat_map(|w| w.units.values());
+    assert!(
+        units.into_iter().all(ObservedUnit::is_ready),
+        "those that could stay with it, the others as they were"
+    );
+    // The coordinator's next config is tried as any other.
+    let mended = set_retention(&mut cluster, "31d");
+    cluster.settle();
+    assert_eq!(cluster.status(), "active");
+    assert_eq!(cluster.observed.carry.good, Some(mended));
+}
+
 #[test]
 fn a_unit_leaves_the_load_balancer_before_it_is_stopped() {
     let mut cluster = scalable();
@@ -471,7 +584,7 @@ fn a_rollout_stays_halted_while_the_unit_tries_again() {
     cluster.plan();
     let target = cluster.last.as_ref().unwrap().revision.clone().unwrap();
     // The first unit proves the revision, a later one ends again and again.
-    while cluster.observed.carry.good.as_ref() != Some(&target) {
+    while cluster.observed.carry.proven.as_ref() != Some(&target) {
         cluster.plan();
         for name in cluster.units() {
             cluster.advance(&name);

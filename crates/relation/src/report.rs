@@ -24,6 +24,9 @@ pub struct Report {
     pub service: Service,
     /// Whether the workload answers that it is ready.
     pub ready: bool,
+    /// What the workload says that is alive for long and not ready yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<Waiting>,
     /// The last offline check of a config.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub check: Option<Check>,
@@ -56,6 +59,7 @@ impl Report {
             applied: None,
             service: Service::Inactive,
             ready: false,
+            waiting: None,
             check: None,
             drain: None,
             last_exit: None,
@@ -90,6 +94,15 @@ pub enum Service {
     Backoff,
     /// The process was told to end and has.
     Stopped,
+}
+
+/// What a workload says that is alive and not ready.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waiting {
+    /// What it answers when asked whether it is ready, or why there is no answer, in one line.
+    pub answer: String,
+    /// The last lines that the process wrote, oldest first, at most 20.
+    pub lines: Vec<String>,
 }
 
 /// The result of an offline check of a config with the workload's own binary.

@@ -8,7 +8,7 @@ use muster_model::{AppName, ObjectStorage, Reason, Revision, Secret, UnitName};
 use muster_planner::{
     CarryOver, ObjectStore, Observed, ObservedUnit, ObservedWorker, Plan, Probe, Seeds, Tls, plan,
 };
-use muster_relation::{Applied, Assignment, Check, Exit, Report, Run, Service};
+use muster_relation::{Applied, Assignment, Check, Exit, Report, Run, Service, Waiting};
 
 /// An application name.
 ///
@@ -73,6 +73,10 @@ pub struct Cluster {
     pub refused: Vec<Revision>,
     /// Units whose process ends at once.
     pub broken: Vec<UnitName>,
+    /// Units and revisions with which their process runs and never becomes ready.
+    pub unready: Vec<(UnitName, Revision)>,
+    /// Units and revisions with which their process ends, is started again, and ends.
+    pub crashing: Vec<(UnitName, Revision)>,
     /// The time of the plans.
     pub now: Timestamp,
     /// What agents remember: what they obeyed last, and what they say.
@@ -108,6 +112,8 @@ impl Cluster {
             last: None,
             refused: Vec::new(),
             broken: Vec::new(),
+            unready: Vec::new(),
+            crashing: Vec::new(),
             now: Timestamp::UNIX_EPOCH,
             agents: BTreeMap::new(),
             next_address: 1,
@@ -209,6 +215,7 @@ impl Cluster {
     /// One unit's agent does one step. Says whether there was one to do.
     pub fn advance(&mut self, name: &UnitName) -> bool {
         let (refused, broken) = (self.refused.clone(), self.broken.contains(name));
+        let (unready, crashing) = (self.unready.clone(), self.crashing.clone());
         let remembered = self.agents.get(name).cloned();
         let unit = self.unit(name);
         let said = unit.report.clone().or_else(|| remembered.as_ref().map(|(_, report)| report.clone()));
@@ -244,7 +251,28 @@ impl Cluster {
                     });
                     (report.service, report.ready, report.applied) = (Service::Backoff, false, Some(wanted));
                 }
-                Run::Start => (report.service, report.ready) = (Service::Running, true),
+                Run::Start if crashing.contains(&(name.clone(), assigned.revision.clone())) => {
+                    (report.service, report.restarts) = match report.service {
+                        Service::Backoff => (Service::Starting, report.restarts + 1),
+                        _ => (Service::Backoff, report.restarts),
+                    };
+                    report.last_exit = Some(Exit {
+                        cause: "exit code 1".to_owned(),
+                        lines: vec!["starting".to_owned(), "no such module".to_owned()],
+                        retry_in_ms: 500,
+                    });
+                    report.ready = false;
+                }
+                Run::Start if unready.contains(&(name.clone(), assigned.revision.clone())) => {
+                    report.waiting = Some(Waiting {
+                        answer: "not in the ring".to_owned(),
+                        lines: vec!["joining".to_owned()],
+                    });
+                    (report.service, report.ready) = (Service::Running, false);
+                }
+                Run::Start => {
+                    (report.service, report.ready, report.waiting) = (Service::Running, true, None);
+                }
             }
         }
         let news = unit.report.as_ref() != Some(&report);

@@ -211,6 +211,8 @@ impl Driver {
             .chain(stderr)
             .map(|pipe| tokio::spawn(output::forward(pipe, self.sink.writer(), tail.clone())))
             .collect();
+        let watch =
+            probe::watch(process, launch.probe, self.settings.address, tail.clone(), self.events.clone());
         let events = self.events.clone();
         tokio::spawn(async move {
             let ending = started.ended.await;
@@ -223,7 +225,6 @@ impl Driver {
             let cause = ending.map_or_else(|_| "lost".to_owned(), |ending| ending.to_string());
             let _ = events.send(Event::Exited { process, cause, lines: tail.lines(), jitter: jitter() });
         });
-        let watch = probe::watch(process, launch.probe, self.settings.address, self.events.clone());
         let kind = Kind::Child { pid, revision: revision.clone() };
         self.running =
             Some(Running { process, kind, flushed: launch.flushed, tasks: vec![tokio::spawn(watch)] });

@@ -3,11 +3,13 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use muster_relation::Waiting;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::http;
+use super::output::Tail;
 use crate::machine::{Event, ProcessNumber};
 use crate::workload::Probe;
 
@@ -24,24 +26,38 @@ const CALM: Duration = Duration::from_secs(10);
 /// How many looks must fail in a row before a ready process counts as not ready: one may be lost on a busy machine.
 const FAILURES: u32 = 2;
 
-/// Reports every change, until it is dropped.
+/// How long a process is not ready until it is worth telling what it says. Told again each time it has waited twice as long.
+const COMPLAINT: Duration = Duration::from_secs(10);
+/// How much is told of an answer, in characters.
+const MAX_ANSWER: usize = 300;
+
+/// Reports every change, and what a process says that is not ready for long, until it is dropped.
 pub(crate) async fn watch(
     process: ProcessNumber,
     probe: Probe,
     address: IpAddr,
+    tail: Tail,
     events: UnboundedSender<Event>,
 ) {
     let mut ready = false;
     let mut failures = 0;
     let mut since = Instant::now();
+    let mut complaint = COMPLAINT;
     loop {
-        let answered = look(&probe, address).await;
-        failures = if answered { 0 } else { failures + 1 };
-        let now_ready = answered || (ready && failures < FAILURES);
+        let looked = look(&probe, address).await;
+        failures = if looked.is_ok() { 0 } else { failures + 1 };
+        let now_ready = looked.is_ok() || (ready && failures < FAILURES);
         if now_ready != ready {
             ready = now_ready;
             since = Instant::now();
+            complaint = COMPLAINT;
             if events.send(Event::Ready(process, ready)).is_err() {
+                return;
+            }
+        }
+        if let (Err(answer), true) = (looked, !ready && since.elapsed() >= complaint) {
+            complaint *= 2;
+            if events.send(Event::Waits(process, Waiting { answer, lines: tail.lines() })).is_err() {
                 return;
             }
         }
@@ -57,16 +73,34 @@ pub(crate) async fn watch(
     }
 }
 
-async fn look(probe: &Probe, address: IpAddr) -> bool {
+/// One look. The error is the answer of a process that is not ready, in one line.
+async fn look(probe: &Probe, address: IpAddr) -> Result<(), String> {
     match probe {
         Probe::Http { port, path } => {
-            let answer = http::request(SocketAddr::new(address, *port), "GET", path, TIMEOUT).await;
-            answer.is_ok_and(|(status, _)| status.is_success())
+            let at = SocketAddr::new(address, *port);
+            match http::request(at, "GET", path, TIMEOUT).await {
+                Ok((status, _)) if status.is_success() => Ok(()),
+                Ok((status, body)) => {
+                    Err(one_line(&String::from_utf8_lossy(&body)).unwrap_or(status.to_string()))
+                }
+                Err(error) => Err(format!("{path} on port {port}: {error}")),
+            }
         }
         Probe::Connect { port } => {
             let connection = timeout(TIMEOUT, TcpStream::connect(SocketAddr::new(address, *port))).await;
-            connection.is_ok_and(|connection| connection.is_ok())
+            match connection {
+                Ok(Ok(_)) => Ok(()),
+                Ok(Err(error)) => Err(format!("port {port}: {error}")),
+                Err(_) => Err(format!("port {port}: no answer")),
+            }
         }
-        Probe::Alive => true,
+        Probe::Alive => Ok(()),
     }
+}
+
+/// The words of a text, unless there are none.
+fn one_line(text: &str) -> Option<String> {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let line: String = words.join(" ").chars().filter(|c| !c.is_control()).take(MAX_ANSWER).collect();
+    (!line.is_empty()).then_some(line)
 }

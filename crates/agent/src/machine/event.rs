@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use muster_relation::Waiting;
+
 use super::backoff::Jitter;
 use super::order::{Order, StopSignal};
 
@@ -49,6 +51,8 @@ pub enum Event {
     },
     /// A process became ready, or stopped being so.
     Ready(ProcessNumber, bool),
+    /// A process is alive and has not been ready for long.
+    Waits(ProcessNumber, Waiting),
     /// A process that was asked to end holds nothing any more.
     Flushed(ProcessNumber),
     /// The calls that [`Action::Leave`] asked for are done, or could not be done for the reason given.

@@ -21,7 +21,7 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use muster_relation::{Applied, Check, Exit, Run, Service};
+use muster_relation::{Applied, Check, Exit, Run, Service, Waiting};
 
 use self::backoff::{Backoff, Jitter};
 pub use self::event::{Action, Event, Outcome, ProcessNumber};
@@ -102,6 +102,7 @@ struct Alive {
     since: Duration,
     okay: bool,
     ready: bool,
+    waiting: Option<Waiting>,
     reloading: Option<Arc<Order>>,
 }
 
@@ -160,6 +161,12 @@ impl Machine {
             Event::Ready(process, ready) => {
                 if let Some(alive) = self.alive_mut(process) {
                     alive.ready = ready;
+                    alive.waiting = None;
+                }
+            }
+            Event::Waits(process, waiting) => {
+                if let Some(alive) = self.alive_mut(process) {
+                    alive.waiting = (!alive.ready).then_some(waiting);
                 }
             }
             Event::Flushed(process) => {
@@ -225,6 +232,15 @@ impl Machine {
     #[must_use]
     pub fn is_ready(&self) -> bool {
         matches!(&self.phase, Phase::Alive(Alive { ready: true, .. }))
+    }
+
+    /// What the workload says that has not been ready for long.
+    #[must_use]
+    pub fn waiting(&self) -> Option<&Waiting> {
+        match &self.phase {
+            Phase::Alive(alive) => alive.waiting.as_ref(),
+            _ => None,
+        }
     }
 
     /// The last check that came to a result.
@@ -343,6 +359,7 @@ impl Machine {
                 since: now,
                 okay: false,
                 ready: false,
+                waiting: None,
                 reloading: None,
             });
         }
