@@ -55,7 +55,7 @@ impl Logs {
     ///
     /// # Errors
     /// They are refused.
-    pub async fn push(&mut self, count: usize) -> anyhow::Result<()> {
+    pub async fn push(&mut self, count: usize) -> anyhow::Result<Vec<String>> {
         let lines: Vec<_> =
             (0..count).map(|n| format!("line {} of {}", self.written.len() + n, self.run)).collect();
         let now = now();
@@ -63,8 +63,8 @@ impl Logs {
             lines.iter().enumerate().map(|(n, line)| json!([(now + n as u128).to_string(), line])).collect();
         let body = json!({ "streams": [{ "stream": { "run": self.run }, "values": values }] });
         self.post("/loki/api/v1/push", &body).await?;
-        self.written.extend(lines);
-        Ok(())
+        self.written.extend(lines.iter().cloned());
+        Ok(lines)
     }
 
     /// Pushes one line by OTLP, as a service of the run's name.

@@ -40,7 +40,7 @@ async fn one_process_takes_logs_and_another_one_finds_them() -> anyhow::Result<(
     let mut logs = Logs::new(&gateway, "one");
     let mut tail = tail(&gateway, "{run=\"one\"}").await?;
     logs.push(100).await?;
-    sees(&mut tail, "line 99 of one").await?;
+    comes_by(&mut tail, &mut logs).await?;
     readable(&logs, SAID).await?;
     logs.push_otlp("by otlp").await?;
     wait_until("the line by OTLP", SAID, async || {
@@ -159,6 +159,19 @@ async fn tail(gateway: &str, selector: &str) -> anyhow::Result<TcpStream> {
     stream.write_all(request.as_bytes()).await?;
     sees(&mut stream, "101 Switching Protocols").await?;
     Ok(stream)
+}
+
+/// Pushes lines until one of them comes by in a live tail. Loki answers before its writers know of a new tail, and what they took
+/// until then does not come by.
+async fn comes_by(tail: &mut TcpStream, logs: &mut Logs) -> anyhow::Result<()> {
+    let until = tokio::time::Instant::now() + SAID;
+    loop {
+        let line = logs.push(1).await?.concat();
+        match tokio::time::timeout(Duration::from_secs(2), sees(tail, &line)).await {
+            Ok(seen) => return seen,
+            Err(_) => ensure!(tokio::time::Instant::now() < until, "no line came by in the live tail"),
+        }
+    }
 }
 
 /// Reads until a text comes by.

@@ -23,8 +23,9 @@ pub fn workload(product: Product, version: Version) -> Option<&'static str> {
     RELEASES.iter().find(|(of, version, _)| *of == product && *version == line).map(|(_, _, image)| *image)
 }
 
-/// The product's binary in its image.
-pub(crate) fn binary(product: Product) -> &'static str {
+/// Where the product's image has its binary.
+#[must_use]
+pub fn binary(product: Product) -> &'static str {
     match product {
         Product::Mimir => "/bin/mimir",
         Product::Loki => "/usr/bin/loki",

@@ -40,11 +40,23 @@ pub(crate) fn run() -> anyhow::Result<()> {
     }
     write(&directory, "pause", "localhost/pause:1", &pause()?)?;
     write(&directory, "nginx", images::NGINX, &nginx()?)?;
-    let mut mimir = Image::new(&["/bin/mimir"]);
-    mimir.file(&servers::mimir(), "/bin/mimir", 0o755);
-    let (product, newest) = (Product::Mimir, supported_versions(Product::Mimir).last());
-    let name = newest.and_then(|version| images::workload(product, *version));
-    write(&directory, "mimir", name.context("Mimir has an image")?, &mimir)?;
+    for (product, server) in [
+        (Product::Mimir, servers::mimir()),
+        (Product::Loki, servers::loki()),
+        (Product::Tempo, servers::tempo()),
+    ] {
+        let binary = images::binary(product);
+        let mut image = Image::new(&[binary]);
+        image.file(&server.built(), binary, 0o755);
+        let newest = supported_versions(product).last();
+        let name = newest.and_then(|version| images::workload(product, *version));
+        write(
+            &directory,
+            product.as_str(),
+            name.with_context(|| format!("{product} has no image"))?,
+            &image,
+        )?;
+    }
     Ok(())
 }
 
