@@ -40,11 +40,9 @@ pub(crate) fn run() -> anyhow::Result<()> {
     }
     write(&directory, "pause", "localhost/pause:1", &pause()?)?;
     write(&directory, "nginx", images::NGINX, &nginx()?)?;
-    for (product, server) in [
-        (Product::Mimir, servers::mimir()),
-        (Product::Loki, servers::loki()),
-        (Product::Tempo, servers::tempo()),
-    ] {
+    for (product, server) in
+        [(Product::Mimir, servers::MIMIR), (Product::Loki, servers::LOKI), (Product::Tempo, servers::TEMPO)]
+    {
         let binary = images::binary(product);
         let mut image = Image::new(&[binary]);
         image.file(&server.built(), binary, 0o755);
