@@ -6,46 +6,26 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::ResourceExt as _;
 use kube::api::ListParams;
-use muster_testkit::kubernetes::Level;
-use muster_testkit::servers::workspace;
 use muster_testkit::{binaries, wait_until};
+use muster_tests::kubernetes::node::{self, ACTIVE, example, in_cluster, run, say};
 use muster_tests::kubernetes::{Site, objects};
 use muster_tests::traffic::Traffic;
-use serde_json::Value;
 
-/// How long a step may take until everything is active, on two cores that do everything.
-const ACTIVE: Duration = Duration::from_secs(180);
 const NAMESPACE: &str = "default";
-
-fn example(name: &str) -> String {
-    workspace().join("deploy/examples").join(name).display().to_string()
-}
 
 /// Runs the user's tool at the cluster.
 fn muster(site: &Site, arguments: &[&str]) -> String {
-    let mut command = Command::new(binaries::path("muster"));
-    run(command.arg("--kubeconfig").arg(site.cluster.kubeconfig()).args(arguments))
+    node::muster(site, NAMESPACE, arguments)
 }
 
-/// The status as JSON, unless the API server does not answer.
-fn try_status(site: &Site) -> Option<String> {
-    let mut command = Command::new(binaries::path("muster"));
-    command.arg("--kubeconfig").arg(site.cluster.kubeconfig()).args(["status", "-o", "json"]);
-    let output = command.output().unwrap();
-    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
-fn run(command: &mut Command) -> String {
-    let output = command.output().unwrap();
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{command:?}: {out}{err}");
-    format!("{out}{err}")
+/// Waits until an application has so many units and all are active.
+async fn wait_units(site: &Site, application: &str, units: usize) {
+    node::wait_units(site, NAMESPACE, application, units).await;
 }
 
 /// kubectl that finds its plugins beside the user's tool.
@@ -69,33 +49,14 @@ async fn pods(site: &Site, application: &str) -> BTreeMap<String, (String, i32)>
     pods.into_iter().map(|pod| (pod.name_any(), (pod.uid().unwrap(), restarts(&pod)))).collect()
 }
 
-/// Waits until an application has so many units and all are active.
-async fn wait_units(site: &Site, application: &str, units: usize) {
-    let what = format!("{units} active units of {application}");
-    let mut last = Value::Null;
-    let there = wait_until(&what, ACTIVE, async || {
-        last = serde_json::from_str(&tokio::task::block_in_place(|| try_status(site))?).ok()?;
-        let app = &last["applications"][application];
-        let found = app["units"].as_object()?.values().filter(|unit| unit["status"] == "active").count();
-        (found == units && app["status"] == "active").then_some(())
-    });
-    if let Err(error) = there.await {
-        panic!(
-            "{error:#}: {last:#}\n{}",
-            site.cluster.kubectl(&["get", "pods", "-A", "-o", "wide"]).unwrap()
-        );
-    }
-}
-
 async fn gateway(site: &Site, coordinator: &str) -> String {
-    let service = site.api::<Service>(NAMESPACE).get(coordinator).await.unwrap();
-    format!("http://{}:8080", service.spec.unwrap().cluster_ip.unwrap())
+    format!("http://{}", node::address(site, NAMESPACE, coordinator, 8080).await)
 }
 
 /// Everything that a user does from the installation to the end, while samples are written throughout.
 #[test]
 fn from_the_installation_to_the_end() {
-    in_cluster(2, async |site| {
+    in_cluster(2, 12, async |site| {
         let kubectl = |arguments: &[&str]| site.cluster.kubectl(arguments).unwrap();
         kubectl(&[
             "wait",
@@ -191,7 +152,7 @@ const SCALABLE: &str = "
 /// Samples are written through pods that are deleted, nodes that go silent, and an API server and an etcd that are away.
 #[test]
 fn what_runs_goes_on_through_faults_of_the_cluster() {
-    in_cluster(2, async |site| {
+    in_cluster(2, 12, async |site| {
         let kubectl = |arguments: &[&str]| site.cluster.kubectl(arguments).unwrap();
         let cluster = |arguments: &[&str]| site.cluster.run(arguments);
         let ready = ["deploy/muster-operator", "-n", "muster-system", "--for=condition=Available"];
@@ -310,22 +271,4 @@ async fn wait_roles(site: &Site, worker: &str, units: usize, role: &str) {
     })
     .await
     .unwrap();
-}
-
-/// Runs a test on a cluster with nodes and disks. All of its threads are in the cluster's network.
-fn in_cluster(nodes: u8, test: impl AsyncFnOnce(Site)) {
-    // Two cores carry one cluster with nodes at a time.
-    static ONE: Mutex<()> = Mutex::new(());
-    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
-    // The main thread enters the network before the runtime starts its threads.
-    let cluster = muster_testkit::kubernetes::Cluster::start(Level::Nodes(nodes));
-    cluster.enter();
-    cluster.add_volumes(nodes, 12);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    runtime.block_on(async { test(Site::install(cluster, Level::Nodes(nodes)).await).await });
-}
-
-#[allow(clippy::print_stdout, reason = "screens of a test run belong into its output")]
-fn say(text: &str) {
-    println!("{text}");
 }

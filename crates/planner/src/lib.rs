@@ -9,6 +9,7 @@
 
 mod balancer;
 mod claims;
+mod complaint;
 mod config;
 mod gate;
 mod observed;

@@ -18,6 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use muster_model::{AppName, GOSSIP_PORT, Revision, Role, RoleSet, UnitName, host_and_port};
 use muster_relation::{Assignment, Run, Service};
 
+use crate::complaint;
 use crate::observed::{CarryOver, NO_EPOCH, ObservedUnit, Seeds};
 use crate::peers::Peers;
 use crate::trial::{Failure, Trials as ConfigTrials};
@@ -87,8 +88,10 @@ pub(crate) struct Rollout {
     pub(crate) accepted: bool,
     /// Whether a unit became ready with the target revision.
     pub(crate) proven: bool,
-    /// Whether every unit that can be seen runs the target revision and is ready.
+    /// Whether every unit runs the target revision and is ready.
     pub(crate) complete: bool,
+    /// Whether units are moved from a good revision to the target, or wait for one that was.
+    pub(crate) under_way: bool,
     /// Whether some unit's process is still to be changed.
     pub(crate) pending: bool,
 }
@@ -234,6 +237,8 @@ fn decide(
         }
     }
     result.complete = proven && !result.pending && target.is_some_and(|t| is_complete(members, line, t));
+    let moves = !members.is_empty() && target.is_some_and(|target| carry.way_back(target).is_some());
+    result.under_way = result.pending || (moves && !result.complete);
     result
 }
 
@@ -321,14 +326,14 @@ fn halt(members: &[Member<'_>], course: Course<'_>, target: &Revision) -> Option
         let tries_again = carry.halted.as_ref() == Some(&member.name) && !member.unit.is_ready();
         if report.service == Service::Backoff || tries_again {
             let exit = report.last_exit.as_ref();
-            let line = exit.and_then(|e| e.lines.last().or(Some(&e.cause)));
-            return halt(Trouble::Ends, line.map_or("it ends at once", String::as_str));
+            let said = exit.map(|exit| complaint::of(&exit.lines).unwrap_or_else(|| exit.cause.clone()));
+            return halt(Trouble::Ends, said.as_deref().unwrap_or("it ends at once"));
         }
         None
     })
 }
 
-/// Whether every unit that can be seen is ready with the target.
+/// Whether every unit is ready with the target.
 fn is_complete(members: &[Member<'_>], line: &Line, target: &Revision) -> bool {
     let stays = |m: &&Member<'_>| matches!(m.want, Want::Run(_)) && !is_one_shot(m, line);
     let done = |unit: &ObservedUnit| {
@@ -336,7 +341,7 @@ fn is_complete(members: &[Member<'_>], line: &Line, target: &Revision) -> bool {
             && unit.refused().is_none()
             && unit.assigned.as_ref().is_some_and(|a| a.revision == *target)
     };
-    members.iter().filter(stays).filter(|m| m.unit.is_seen()).all(|m| done(m.unit))
+    members.iter().filter(stays).all(|m| done(m.unit))
 }
 
 /// Whether some unit became ready with the target.

@@ -4,6 +4,7 @@ use muster_api::{Condition, ConditionStatus, ConditionType};
 use muster_model::{AppName, Coverage, Finding, Reason, RoleSet, Status, Subject, WorkloadStatus};
 use muster_relation::{Assignment, Exit, Report, Run, Service};
 
+use crate::complaint;
 use crate::gate::Gate;
 use crate::observed::{ObjectStore, Observed, ObservedUnit, Probe};
 use crate::plan::PlannedApplication;
@@ -197,8 +198,8 @@ fn crash_loop(exit: Option<&Exit>, restarts: u32) -> String {
             exit.retry_in_ms % 1000 / 100
         ));
     }
-    if let Some(line) = exit.lines.iter().rev().find(|line| !line.trim().is_empty()) {
-        text.push_str(&format!("; last log line: {line}"));
+    if let Some(complaint) = complaint::of(&exit.lines) {
+        text.push_str(&format!("; last log lines: {complaint}"));
     }
     text
 }
@@ -261,7 +262,7 @@ pub(crate) fn of_coordinator(findings: Status, progress: &Progress<'_>) -> Statu
             }
             Trouble::Ends => Status::new(WorkloadStatus::Error, format!("{unit} does not come back: {why}")),
         }
-    } else if progress.rollout.pending {
+    } else if progress.rollout.under_way {
         Status::new(WorkloadStatus::Maintenance, format!("rolling out {revision}: {updated}/{total} units"))
     } else if !progress.unready_roles.is_empty() {
         let roles = progress.unready_roles.to_string().replace(',', ", ");
@@ -353,7 +354,7 @@ pub(crate) fn conditions(
             Reason::RolloutHalted,
             format!("{}: {}", halt.unit, halt.why),
         ),
-        None if rollout.pending => condition(ConditionType::RolledOut, False, Reason::RollingOut, moved),
+        None if rollout.under_way => condition(ConditionType::RolledOut, False, Reason::RollingOut, moved),
         None if progress.updated < progress.total => {
             condition(ConditionType::RolledOut, False, Reason::Starting, moved)
         }

@@ -1,6 +1,6 @@
 //! What becomes of the units that run a revision which is not known to be good.
 //!
-//! A revision is good once every unit that can be seen became ready with it. Until then each unit that runs it is on trial: it has the
+//! A revision is good once every unit became ready with it. Until then each unit that runs it is on trial: it has the
 //! coordinator's `progressDeadlineSeconds` to become ready, and its process may end [`ENDINGS`] times. One that fails goes back to the
 //! last good revision. What failed is remembered for as long as the same revision and image are asked for: nobody tries them again.
 
@@ -11,6 +11,7 @@ use muster_model::{Revision, UnitName};
 use muster_relation::{Report, Run, Service};
 use serde::{Deserialize, Serialize};
 
+use crate::complaint;
 use crate::observed::{CarryOver, ObservedUnit};
 use crate::rollout::{Member, Want, is_one_shot};
 use crate::validate::Line;
@@ -19,10 +20,6 @@ use crate::validate::Line;
 pub(crate) const DEADLINE_SECONDS: u32 = 600;
 /// How often the process of a unit on trial may end by itself. Once may be chance: a port that was not free yet.
 const ENDINGS: u32 = 3;
-/// How many of the last log lines are worth telling.
-const LINES: usize = 3;
-/// How much of each, in characters.
-const LINE_LENGTH: usize = 300;
 
 /// What a revision is tried with.
 #[derive(Debug, Clone, Copy)]
@@ -135,14 +132,11 @@ impl Trial {
     }
 }
 
-fn with_lines(mut said: String, lines: &[String]) -> String {
-    let told: Vec<&String> = lines.iter().filter(|line| !line.trim().is_empty()).collect();
-    let last = &told[told.len().saturating_sub(LINES)..];
-    for (at, line) in last.iter().enumerate() {
-        said.push_str(if at == 0 { "; last log lines: " } else { " | " });
-        said.extend(line.trim().chars().take(LINE_LENGTH));
+fn with_lines(said: String, lines: &[String]) -> String {
+    match complaint::of(lines) {
+        Some(complaint) => format!("{said}; last log lines: {complaint}"),
+        None => said,
     }
-    said
 }
 
 /// What a unit says that runs the target, or tried to.

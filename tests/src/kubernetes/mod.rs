@@ -8,6 +8,7 @@
 #![expect(clippy::unwrap_used, reason = "these functions serve tests and benchmarks only, which may panic")]
 
 pub mod doubles;
+pub mod node;
 pub mod objects;
 mod operator;
 mod site;
