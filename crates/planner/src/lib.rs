@@ -5,7 +5,7 @@
 //! [`Finding`](muster_model::Finding) in the plan, never an error. The substrates gather [`Observed`] and carry out [`Plan`].
 //!
 //! The steps, each a module: [`validate`](self) the documents, decide on the `gate`, make the `config`, roll it out unit by unit
-//! (`rollout`), lay out the load `balancer`, and word the `status`.
+//! (`rollout`), lay out the load `balancer`, and word the `status`. [`preview`](fn@preview) says what an edit would change.
 
 mod balancer;
 mod claims;
@@ -14,6 +14,7 @@ mod gate;
 mod observed;
 mod peers;
 mod plan;
+mod preview;
 mod rollout;
 mod status;
 mod validate;
@@ -21,4 +22,5 @@ mod validate;
 pub use claims::{Claim, contested};
 pub use observed::{CarryOver, ObjectStore, Observed, ObservedUnit, ObservedWorker, Probe, Seeds, Tls};
 pub use plan::{Plan, PlannedApplication, Published, plan};
+pub use preview::{Change, Preview, Rendition, preview};
 pub use status::unrelated_worker;
