@@ -123,7 +123,9 @@ fn observed(
 ) -> Result<Option<Observed>, PreviewError> {
     let Some(object) = objects.get("Coordinator", &key.name) else { return Ok(None) };
     let coordinator: Coordinator = serde_json::from_value(object.clone()).map_err(|error| {
-        PreviewError::Refused(format!("coordinator {name} cannot be read ({error}); correct it: kubectl edit coordinator {name}"))
+        PreviewError::Refused(format!(
+            "coordinator {name} cannot be read ({error}); correct it: kubectl edit coordinator {name}"
+        ))
     })?;
     let named = |secret: &str| objects.typed::<Secret>("Secret", secret);
     let named = Named {
@@ -168,7 +170,11 @@ impl Objects {
         self.0.get(&(kind.to_owned(), name.to_owned()))
     }
 
-    fn typed<T: serde::de::DeserializeOwned>(&self, kind: &str, name: &str) -> Result<Option<T>, PreviewError> {
+    fn typed<T: serde::de::DeserializeOwned>(
+        &self,
+        kind: &str,
+        name: &str,
+    ) -> Result<Option<T>, PreviewError> {
         let read = self.get(kind, name).map(|object| serde_json::from_value(object.clone())).transpose();
         read.map_err(|error| PreviewError::Refused(format!("{kind} {name} cannot be read: {error}")))
     }
@@ -199,7 +205,9 @@ impl Objects {
         let mut edited = self.clone();
         for document in proposal.documents() {
             let (kind, name) = (kind(document), name(document));
-            if let Some(other) = document["metadata"]["namespace"].as_str().filter(|other| *other != namespace) {
+            if let Some(other) =
+                document["metadata"]["namespace"].as_str().filter(|other| *other != namespace)
+            {
                 return Err(PreviewError::Refused(format!(
                     "{kind} {name} is for namespace {other}, and this is about {namespace}; choose that one: --namespace {other}"
                 )));
@@ -210,7 +218,9 @@ impl Objects {
                 (Some(now), Proposal::Replace(_)) => replaced(now, document),
                 (Some(now), Proposal::Apply(_)) => merged(Some(&last_applied(now)), document, Some(now)),
             };
-            if let Some(now) = now.filter(|now| kind == "Coordinator" && now["spec"]["product"] != next["spec"]["product"]) {
+            if let Some(now) =
+                now.filter(|now| kind == "Coordinator" && now["spec"]["product"] != next["spec"]["product"])
+            {
                 return Err(PreviewError::Refused(format!(
                     "{name}: spec.product is {} and cannot change; deploy another coordinator",
                     now["spec"]["product"]
@@ -299,7 +309,11 @@ impl Reader<'_> {
         let resource = ApiResource::erase::<K>(&());
         let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), self.namespace, &resource);
         let listed = api.list(&ListParams::default()).await?;
-        listed.items.into_iter().map(|object| serde_json::to_value(object).map_err(kube::Error::SerdeError)).collect()
+        listed
+            .items
+            .into_iter()
+            .map(|object| serde_json::to_value(object).map_err(kube::Error::SerdeError))
+            .collect()
     }
 
     /// What the operator made of a kind.
@@ -335,27 +349,36 @@ mod tests {
             "product": "mimir", "units": 3, "config": {"retention-period": "30d", "ingestion-rate": 5}}});
         let file = json!({"spec": {"product": "mimir", "config": {"replication-factor": 1}}});
         let next = merged(Some(&last_applied(&applied(&last, now.clone()))), &file, Some(&now));
-        let spec = json!({"product": "mimir", "units": 3, "config": {"ingestion-rate": 5, "replication-factor": 1}});
+        let spec =
+            json!({"product": "mimir", "units": 3, "config": {"ingestion-rate": 5, "replication-factor": 1}});
         assert_eq!(next["spec"], spec, "scaled and configured by others");
         assert_eq!(next["metadata"], now["metadata"]);
         let never = merged(Some(&last_applied(&now)), &file, Some(&now));
-        assert_eq!(never["spec"]["config"].as_object().unwrap().len(), 3, "nothing is known to be the file's");
+        assert_eq!(
+            never["spec"]["config"].as_object().unwrap().len(),
+            3,
+            "nothing is known to be the file's"
+        );
     }
 
     fn objects() -> Objects {
         let mut objects = Objects::default();
-        objects.insert("Coordinator", json!({"metadata": {"name": "a", "namespace": "n", "uid": "1"},
-            "spec": {"product": "mimir", "s3": {"secret": "s3"}, "tls": {"secret": "cert"}}}));
-        objects.insert("Coordinator", json!({"metadata": {"name": "b", "namespace": "n"},
-            "spec": {"product": "loki", "s3": {"secret": "other"}}}));
+        objects.insert(
+            "Coordinator",
+            json!({"metadata": {"name": "a", "namespace": "n", "uid": "1"},
+            "spec": {"product": "mimir", "s3": {"secret": "s3"}, "tls": {"secret": "cert"}}}),
+        );
+        objects.insert(
+            "Coordinator",
+            json!({"metadata": {"name": "b", "namespace": "n"},
+            "spec": {"product": "loki", "s3": {"secret": "other"}}}),
+        );
         objects
     }
 
     #[test]
     fn an_edit_is_refused_as_the_api_server_would() {
-        let document = |product: &str, namespace: &str| {
-            json!({"kind": "Coordinator", "metadata": {"name": "a", "namespace": namespace}, "spec": {"product": product}})
-        };
+        let document = |product: &str, namespace: &str| json!({"kind": "Coordinator", "metadata": {"name": "a", "namespace": namespace}, "spec": {"product": product}});
         let of = |product: &str, namespace: &str| {
             let proposal = Proposal::Apply(vec![document(product, namespace)]);
             objects().with(&proposal, "n").map_err(|error| error.to_string())
@@ -370,7 +393,8 @@ mod tests {
     #[test]
     fn of_others_nothing_but_their_object_store_is_asked() {
         let only = AppName::new("a").unwrap();
-        let expected = [("a-balancer", true), ("a-cluster", true), ("cert", true), ("other", false), ("s3", true)];
+        let expected =
+            [("a-balancer", true), ("a-cluster", true), ("cert", true), ("other", false), ("s3", true)];
         assert_eq!(objects().secrets(Some(&only)), expected.map(|(k, v)| (k.to_owned(), v)).into());
         assert!(objects().secrets(None).values().all(|needed| *needed));
     }

@@ -20,6 +20,7 @@ mod status;
 mod validate;
 
 pub use claims::{Claim, contested};
+pub use config::UNITS_FOR_THREE_COPIES;
 pub use observed::{CarryOver, ObjectStore, Observed, ObservedUnit, ObservedWorker, Probe, Seeds, Tls};
 pub use plan::{Plan, PlannedApplication, Published, plan};
 pub use preview::{Change, Preview, Rendition, preview};

@@ -1,7 +1,7 @@
 //! What an edit would change in the documents that units share. Decides nothing: it asks [`plan`] and carries nothing out.
 
 use jiff::Timestamp;
-use muster_model::{Finding, Revision, WorkloadStatus};
+use muster_model::{Finding, Reason, Revision, WorkloadStatus};
 use serde::{Deserialize, Serialize};
 
 use crate::balancer;
@@ -29,16 +29,37 @@ pub struct Change {
 }
 
 /// What an edit would change of one coordinator.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Preview {
     /// What the edit makes wrong: what a person would have to act on or wait for with it, and not without it.
     pub findings: Vec<Finding>,
-    /// Why the workload's config could not be made at all; empty where it can.
+    /// Why the workload's config cannot be made at all; empty where it can.
     pub prevented: Vec<Finding>,
     /// The workload's shared config.
     pub config: Change,
     /// The load balancer's nginx document, with the units that are there now.
     pub balancer: Change,
+}
+
+impl Preview {
+    /// Why the edit is no good: what keeps the config from being made, else the mistakes in what is asked for.
+    #[must_use]
+    pub fn refusals(&self) -> Vec<&Finding> {
+        let mistakes = self.findings.iter().filter(|finding| is_mistake(finding.reason));
+        if self.prevented.is_empty() { mistakes.collect() } else { self.prevented.iter().collect() }
+    }
+}
+
+/// Whether a reason is a mistake in what a coordinator is asked for.
+fn is_mistake(reason: Reason) -> bool {
+    use Reason::{InvalidOption, OwnedOverride, UnknownOption, UnsupportedProduct};
+    matches!(reason, InvalidOption | OwnedOverride | UnknownOption | UnsupportedProduct)
+}
+
+/// Whether a reason keeps a coordinator's config from being made.
+fn prevents(reason: Reason) -> bool {
+    use Reason::{BucketTaken, ObjectStoreInvalid, ObjectStoreMissing};
+    is_mistake(reason) || matches!(reason, BucketTaken | ObjectStoreInvalid | ObjectStoreMissing)
 }
 
 /// Compares what is published with what would be, were `after` observed instead of `before`. Without an edit both are the same; a
@@ -68,7 +89,10 @@ pub fn preview(before: Option<&Observed>, after: &Observed, balancer: Option<Ren
             }),
         },
         balancer: Change { before: balancer, after: standing_balancer(&after) },
-        prevented: if rendered.is_some() { Vec::new() } else { wrong },
+        prevented: match rendered {
+            Some(_) => Vec::new(),
+            None => wrong.into_iter().filter(|finding| prevents(finding.reason)).collect(),
+        },
     }
 }
 
