@@ -290,10 +290,10 @@ pub(crate) struct Diff {
     /// The application. Without options, what is published is compared with what would be published now
     pub(crate) app: Option<AppName>,
     /// An option's value as for config. Nothing is set
-    #[arg(value_name = "KEY=VALUE", requires = "app")]
+    #[arg(value_name = "KEY=VALUE", conflicts_with = "file")]
     pub(crate) settings: Vec<String>,
     /// Options that would be set back to their defaults. Repeatable, or separated by commas
-    #[arg(long, value_name = "KEY", value_delimiter = ',', requires = "app")]
+    #[arg(long, value_name = "KEY", value_delimiter = ',', conflicts_with = "file")]
     pub(crate) reset: Vec<String>,
     /// YAML documents as muster up and kubectl apply take them; - is standard input
     #[arg(short, long, visible_alias = "filename", value_name = "FILE", value_hint = ValueHint::FilePath)]

@@ -277,7 +277,7 @@ fn replication_factor(width: usize) -> String {
     let why = [
         (
             "lower",
-            "never: what was acknowledged because most of N units had it may be on the units that are not asked any more",
+            "one unit that is away is then one too many: writes and queries would fail during every restart from then on",
         ),
         (
             "higher",

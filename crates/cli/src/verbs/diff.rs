@@ -184,8 +184,9 @@ mod tests {
 
     #[tokio::test]
     async fn the_load_balancer_s_document_is_compared_too() {
-        let mut fake = fake();
-        let done = run(&mut fake, &["diff", "mimir", "multi-tenancy=true", "-o", "json"]).await;
+        let text = covered().replace("product: mimir", "product: tempo");
+        let mut fake = Fake { documents: check::parse(text.as_bytes()).unwrap(), ..Fake::default() };
+        let done = run(&mut fake, &["diff", "mimir", "always-enable-zipkin=true", "-o", "json"]).await;
         let answered: Value = serde_json::from_str(&data(&done)).unwrap();
         let changes = answered["changes"].as_array().unwrap();
         let documents: Vec<_> = changes.iter().map(|change| change["document"].as_str().unwrap()).collect();
