@@ -50,7 +50,7 @@ pub enum PreviewError {
 }
 
 /// Compares a namespace as it is with what it would be, by coordinator. Of `only` that one, where it is given; then Secrets of others
-/// need not be readable.
+/// need not be readable. The gossip label of a coordinator that is not there yet lacks the uid that it will get.
 pub async fn preview(
     client: &Client,
     namespace: &str,

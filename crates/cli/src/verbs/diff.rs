@@ -98,9 +98,6 @@ pub(crate) async fn run(
                     finding.message
                 ));
             }
-            for remark in substrate.left_out() {
-                printer.say(remark);
-            }
             if answered.changes.is_empty() {
                 printer.say("Nothing would change");
             }
@@ -197,6 +194,20 @@ mod tests {
             assert!(change["before"].is_string() && change["before"] != change["after"], "{change}");
             assert!(change["diff"].as_str().unwrap().contains("@@"), "{change}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_an_object_store_s_options_change_is_shown_of_who_uses_it() {
+        let mut fake = fake();
+        let done = run(&mut fake, &["diff", "s3", "bucket=elsewhere"]).await;
+        assert_eq!(done.as_ref().unwrap().answer, Answer::No);
+        assert!(
+            data(&done).starts_with("--- mimir: config ") && data(&done).contains("elsewhere"),
+            "{}",
+            data(&done)
+        );
+        let done = run(&mut fake, &["diff", "s3"]).await;
+        assert_eq!((done.as_ref().unwrap().answer, data(&done).as_str()), (Answer::Yes, ""));
     }
 
     #[tokio::test]
