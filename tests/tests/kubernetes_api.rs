@@ -215,7 +215,7 @@ async fn what_an_edit_would_change_is_shown_to_who_may_read_what_it_depends_on()
     let diff = |arguments: &[&str], code: i32| diff_as(&site.cluster.kubeconfig(), arguments, code);
 
     let (out, said) = diff(&["mimir"], 0);
-    assert_eq!((out.as_str(), said.as_str()), ("", "Nothing would change\n"));
+    assert_eq!((out.as_str(), said.as_str()), ("", "config and nginx.conf would stay as they are\n"));
     let generation = site.coordinator("shop", "mimir").await.unwrap().metadata.generation;
     let (out, _) = diff(&["mimir", "retention-period=30d"], 1);
     assert!(

@@ -198,7 +198,7 @@ async fn what_an_edit_would_change_is_shown_first() -> anyhow::Result<()> {
         anyhow::Ok((out, said))
     };
     let (out, said) = diff(&["mimir"], 0).await?;
-    ensure!(out.is_empty() && said == "Nothing would change\n", "{out}{said}");
+    ensure!(out.is_empty() && said == "config and nginx.conf would stay as they are\n", "{out}{said}");
     diff(&["mimir", "retention-period=0"], 0).await?;
     let (out, _) = diff(&["mimir", "retention-period=30d"], 1).await?;
     says(&out, &["--- mimir: config ", "\n+  compactor_blocks_retention_period: 30d\n"])?;

@@ -99,7 +99,7 @@ pub(crate) async fn run(
                 ));
             }
             if answered.changes.is_empty() {
-                printer.say("Nothing would change");
+                printer.say("config and nginx.conf would stay as they are");
             }
         }
     }
@@ -175,7 +175,7 @@ mod tests {
         for words in [&["diff", "mimir"][..], &["diff", "mimir", "retention-period=0"]] {
             let done = run(&mut fake, words).await;
             assert_eq!((done.as_ref().unwrap().answer, data(&done).as_str()), (Answer::Yes, ""));
-            assert_eq!(self::said(&done), "Nothing would change\n");
+            assert_eq!(self::said(&done), "config and nginx.conf would stay as they are\n");
         }
     }
 
