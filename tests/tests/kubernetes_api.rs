@@ -3,12 +3,14 @@
 #![expect(clippy::unwrap_used, reason = "these functions serve tests only, which may panic")]
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Secret};
 use kube::ResourceExt as _;
 use kube::api::ListParams;
+use kube::config::Kubeconfig;
 use muster_testkit::kubernetes::Level;
 use muster_testkit::{binaries, wait_until};
 use muster_tests::kubernetes::{S3_ADDRESS, Site, objects};
@@ -179,6 +181,104 @@ async fn the_verbs_of_one_machine_work_on_a_cluster() {
     .await
     .unwrap();
     muster(&["wait-for", "mimir", "--timeout", "30s"]);
+}
+
+/// A kubeconfig of a ServiceAccount.
+fn kubeconfig_of(site: &Site, namespace: &str, account: &str) -> PathBuf {
+    let token = site.cluster.kubectl(&["-n", namespace, "create", "token", account]).unwrap();
+    let mut file = serde_json::to_value(Kubeconfig::read_from(site.cluster.kubeconfig()).unwrap()).unwrap();
+    file["users"][0]["user"] = json!({"token": token.trim()});
+    let path = site.directory.path().join(format!("{account}.kubeconfig"));
+    fs::write(&path, file.to_string()).unwrap();
+    path
+}
+
+#[tokio::test]
+async fn what_an_edit_would_change_is_shown_to_who_may_read_what_it_depends_on() {
+    let site = Site::start(Level::Controllers).await;
+    let _doubles = site.doubles();
+    let _operator = site.operator("operator-0");
+    site.namespace("shop").await;
+    site.apply("shop", &[coordinator("mimir"), worker("mimir-worker", &json!({"units": 2}))]).await;
+    site.wait_active("shop", "mimir", SETTLED).await;
+    let kubectl = |arguments: &[&str]| site.cluster.kubectl(&[&["-n", "shop"], arguments].concat()).unwrap();
+    let diff_as = |kubeconfig: &Path, arguments: &[&str], code: i32| {
+        let mut command = Command::new(binaries::path("muster"));
+        command.arg("--kubeconfig").arg(kubeconfig).args(["--namespace", "shop", "diff"]).args(arguments);
+        let output = command.output().unwrap();
+        let [out, said] =
+            [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {out}{said}");
+        assert!(!format!("{out}{said}").contains(site.secret_key()));
+        (out, said)
+    };
+    let diff = |arguments: &[&str], code: i32| diff_as(&site.cluster.kubeconfig(), arguments, code);
+
+    let (out, said) = diff(&["mimir"], 0);
+    assert_eq!((out.as_str(), said.as_str()), ("", "config and nginx.conf would stay as they are\n"));
+    let generation = site.coordinator("shop", "mimir").await.unwrap().metadata.generation;
+    let (out, _) = diff(&["mimir", "retention-period=30d"], 1);
+    assert!(
+        out.contains("\n+  compactor_blocks_retention_period: 30d\n") && !out.contains("nginx.conf"),
+        "{out}"
+    );
+    let (_, said) = diff(&["mimir", "retention-period=banana"], 2);
+    assert!(said.contains("retention-period"), "{said}");
+    let (_, said) = diff(&["mimir", "replication-factor=3"], 2);
+    assert!(said.contains("replication-factor stays 1"), "{said}");
+    assert_eq!(site.coordinator("shop", "mimir").await.unwrap().metadata.generation, generation);
+
+    // What was foretold comes true.
+    let foretold: Value =
+        serde_json::from_str(&diff(&["mimir", "retention-period=30d", "-o", "json"], 1).0).unwrap();
+    site.patch_coordinator("shop", "mimir", json!({"config": {"retention-period": "30d"}})).await;
+    site.wait_active("shop", "mimir", SETTLED).await;
+    let revision = site.coordinator("shop", "mimir").await.unwrap().status.unwrap().revision.unwrap();
+    let after = foretold["changes"][0]["after"].as_str().unwrap();
+    assert!(after.starts_with(&revision), "{after} was foretold, and it is {revision}");
+    diff(&["mimir"], 0);
+
+    // A file as kubectl takes it: what others did beside it stays.
+    let file = site.directory.path().join("model.json");
+    let path = file.to_str().unwrap();
+    fs::write(&file, coordinator("mimir").to_string()).unwrap();
+    diff(&["-f", path], 0);
+    let with = |field: &str, value: Value| {
+        let mut document = coordinator("mimir");
+        document["spec"][field] = value;
+        fs::write(&file, document.to_string()).unwrap();
+    };
+    with("overrides", json!({"limits": {"ingestion_rate": 123_456}}));
+    let (out, _) = diff(&["-f", path], 1);
+    assert!(out.contains("\n+  ingestion_rate: 123456\n") && !out.contains("\n-  compactor"), "{out}");
+    with("overrides", json!({"server": {"http_listen_port": 1}}));
+    assert!(diff(&["-f", path], 2).1.contains("http_listen_port"));
+    with("product", json!("loki"));
+    assert!(diff(&["-f", path], 2).1.contains("cannot change"));
+
+    // Who may not read a Secret is told which.
+    kubectl(&["create", "serviceaccount", "viewer"]);
+    let kinds =
+        "--resource=coordinators.muster.dev,workers.muster.dev,units.muster.dev,pods,statefulsets.apps";
+    kubectl(&["create", "role", "viewer", "--verb=get,list", kinds]);
+    kubectl(&["create", "rolebinding", "viewer", "--role=viewer", "--serviceaccount=shop:viewer"]);
+    let viewer = kubeconfig_of(&site, "shop", "viewer");
+    let (_, said) = diff_as(&viewer, &["mimir"], 2);
+    for words in ["secrets \"mimir-balancer\" is forbidden", "cannot get resource", "diff reads"] {
+        assert!(said.contains(words), "{words:?} is not in {said}");
+    }
+    let named = ["s3", "mimir-cluster", "mimir-balancer"].map(|name| format!("--resource-name={name}"));
+    let named: Vec<&str> = named.iter().map(String::as_str).collect();
+    kubectl(&[&["create", "role", "secrets", "--verb=get", "--resource=secrets"], &named[..]].concat());
+    kubectl(&["create", "rolebinding", "secrets", "--role=secrets", "--serviceaccount=shop:viewer"]);
+    wait_until("the right", SETTLED, async || {
+        let arguments = ["auth", "can-i", "get", "secrets/s3", "--as=system:serviceaccount:shop:viewer"];
+        site.cluster.kubectl(&[&["-n", "shop"], &arguments[..]].concat()).ok()
+    })
+    .await
+    .unwrap();
+    let (out, _) = diff_as(&viewer, &["mimir", "retention-period=60d"], 1);
+    assert!(out.contains("+  compactor_blocks_retention_period: 60d"), "{out}");
 }
 
 #[tokio::test]

@@ -179,6 +179,66 @@ async fn a_change_touches_only_its_units() -> anyhow::Result<()> {
     nothing_left(&model)
 }
 
+/// What an edit would change is shown before it is made, and nothing comes of the showing.
+#[tokio::test]
+async fn what_an_edit_would_change_is_shown_first() -> anyhow::Result<()> {
+    let mut model = monolithic().await?;
+    let state = model.directory().join("model.json");
+    let at_rest = || anyhow::Ok((fs::read(&state)?, model.workloads()));
+    let before = at_rest()?;
+    let diff = async |arguments: &[&str], code: i32| {
+        let output = model.run(&[&["diff"], arguments].concat()).await?;
+        let [out, said] =
+            [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+        ensure!(
+            output.status.code() == Some(code),
+            "diff {arguments:?} ended with {}: {out}{said}",
+            output.status
+        );
+        anyhow::Ok((out, said))
+    };
+    let (out, said) = diff(&["mimir"], 0).await?;
+    ensure!(out.is_empty() && said == "config and nginx.conf would stay as they are\n", "{out}{said}");
+    diff(&["mimir", "retention-period=0"], 0).await?;
+    let (out, _) = diff(&["mimir", "retention-period=30d"], 1).await?;
+    says(&out, &["--- mimir: config ", "\n+  compactor_blocks_retention_period: 30d\n"])?;
+    ensure!(!out.contains("nginx.conf") && !out.contains('\u{1b}'), "{out}");
+    let (out, _) = diff(&["mimir", "retention-period=30d", "-o", "json"], 1).await?;
+    let foretold: Value = serde_json::from_str(&out)?;
+
+    let (_, said) = diff(&["mimir", "retention-period=banana"], 2).await?;
+    ensure!(said == refused(&model, &["config", "mimir", "retention-period=banana"]).await?, "{said}");
+    let (_, said) = diff(&["mimir", "replication-factor=3"], 2).await?;
+    says(&said, &["replication-factor stays 1", "muster explain replication-factor"])?;
+    let directory = muster_testkit::directory::temporary();
+    let file = directory.path().join("model.yaml");
+    let path = file.to_str().context("a path of text")?;
+    let text = documents::monolithic()?;
+    fs::write(&file, &text)?;
+    diff(&["-f", path], 0).await?;
+    let with =
+        |spec: &str| text.replace("  version: \"2.17\"\n", &format!("  version: \"2.17\"\n  {spec}\n"));
+    fs::write(&file, with("overrides: {limits: {ingestion_rate: 123456}}"))?;
+    says(&diff(&["-f", path], 1).await?.0, &["\n+  ingestion_rate: 123456\n"])?;
+    fs::write(&file, with("overrides: {server: {http_listen_port: 1}}"))?;
+    says(&diff(&["-f", path], 2).await?.1, &["mimir: ", "http_listen_port"])?;
+    unchanged("a model that was only looked at", Duration::from_secs(3), || Ok(at_rest()? == before)).await?;
+    ensure!(at_rest()? == before, "looking changed the model");
+
+    // What was foretold comes true.
+    model.muster(&["config", "mimir", "retention-period=30d"]).await?;
+    let wanted = foretold["changes"][0]["after"].as_str().context("a revision")?.to_owned();
+    model
+        .wait("the revision that was foretold", ACTIVE, |status| {
+            let revision = &status["applications"]["mimir"]["revision"];
+            is_active(status) && revision.as_str().is_some_and(|revision| wanted.starts_with(revision))
+        })
+        .await?;
+    diff(&["mimir"], 0).await?;
+    model.stop().await?;
+    nothing_left(&model)
+}
+
 /// Ctrl-C ends everything in order; `muster up` goes on where it was.
 #[tokio::test]
 async fn a_stopped_model_resumes_with_its_data() -> anyhow::Result<()> {

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::parser::ValueSource;
-use clap::{Arg, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, ValueHint};
+use clap::{
+    Arg, ArgGroup, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, ValueHint,
+};
 use muster_api::MAX_UNITS;
 use muster_model::{AppName, WorkloadStatus};
 
@@ -148,7 +150,7 @@ pub(crate) enum Verb {
     /// Verbs on a model that runs.
     #[command(flatten)]
     Model(ModelVerb),
-    /// Explain a product's roles, a charm's options, statuses and reasons, or an application
+    /// Explain a product's roles, a charm's options, statuses and reasons, a rule, or an application
     Explain(Explain),
     /// Check files of YAML documents without a running model
     Check(Check),
@@ -181,6 +183,8 @@ pub(crate) enum ModelVerb {
     Deploy(Deploy),
     /// Read or change an application's options
     Config(Config),
+    /// Show what a change of options, or a file, would change in the workload's config and in nginx.conf
+    Diff(Diff),
     /// Relate two applications
     #[command(visible_alias = "relate")]
     Integrate(Pair),
@@ -276,6 +280,29 @@ pub(crate) struct Config {
     pub(crate) output: Option<Format>,
 }
 
+/// Arguments of `diff`.
+#[derive(Debug, Clone, Args)]
+#[command(
+    group(ArgGroup::new("what").required(true).args(["app", "file"])),
+    after_help = "Exit codes: 0 nothing would change, 1 something would, 2 wrong usage, failure, or an edit that would be refused."
+)]
+pub(crate) struct Diff {
+    /// The application. Without options, what is published is compared with what would be published now
+    pub(crate) app: Option<AppName>,
+    /// An option's value as for config. Nothing is set
+    #[arg(value_name = "KEY=VALUE", conflicts_with = "file")]
+    pub(crate) settings: Vec<String>,
+    /// Options that would be set back to their defaults. Repeatable, or separated by commas
+    #[arg(long, value_name = "KEY", value_delimiter = ',', conflicts_with = "file")]
+    pub(crate) reset: Vec<String>,
+    /// YAML documents as muster up and kubectl apply take them; - is standard input
+    #[arg(short, long, visible_alias = "filename", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) file: Option<PathBuf>,
+    /// The form of the answer; a unified diff where none is given
+    #[arg(short, long, value_name = "FORMAT")]
+    pub(crate) output: Option<Format>,
+}
+
 /// Two applications.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Pair {
@@ -354,8 +381,8 @@ pub(crate) struct DebugLog {
 /// Arguments of `explain`.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Explain {
-    /// PRODUCT [VERSION], a charm, a status, a reason, an application, "options CHARM", "application APP" or
-    /// "statuses"
+    /// PRODUCT [VERSION], a charm, a status, a reason, an application, "options CHARM", "application APP",
+    /// "statuses" or "replication-factor"
     #[arg(num_args = 0..=2)]
     pub(crate) topic: Vec<String>,
 }
@@ -615,6 +642,10 @@ mod tests {
             &["wait-for", "mimir", "--status", "happy"],
             &["debug-log", "-n", "0"],
             &["check"],
+            &["diff"],
+            &["diff", "a=b"],
+            &["diff", "mimir", "-f", "file"],
+            &["diff", "-f", "file", "--reset", "a"],
             &["explain", "a", "b", "c"],
         ] {
             assert!(parse(words).is_err(), "{words:?}");

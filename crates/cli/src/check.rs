@@ -1,7 +1,7 @@
 //! `muster check`: what the planner would say of documents, without anything running. The object store is taken to
 //! answer: whether it does is for a model that runs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -70,7 +70,7 @@ pub(crate) fn run(args: &args::Check, printer: &mut Printer<'_>) -> Result<Answe
 }
 
 /// Reads a file, `-` meaning standard input, within the limit of YAML texts.
-fn read(path: &Path) -> Result<Vec<u8>, CheckError> {
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, CheckError> {
     let failed =
         |problem: std::io::Error| CheckError::Read { path: path.to_owned(), problem: problem.to_string() };
     let mut bytes = Vec::new();
@@ -85,7 +85,8 @@ fn read(path: &Path) -> Result<Vec<u8>, CheckError> {
     Ok(bytes)
 }
 
-fn parse(bytes: &[u8]) -> Result<Vec<Document>, String> {
+/// Reads documents within the limits of size and encoding.
+pub(crate) fn parse(bytes: &[u8]) -> Result<Vec<Document>, String> {
     if bytes.len() > yaml::MAX_LEN {
         return Err(format!("it has more than {} bytes", yaml::MAX_LEN));
     }
@@ -112,7 +113,8 @@ fn table(findings: &[Finding], printer: &Printer<'_>) -> String {
     lines.join("\n")
 }
 
-fn subject(finding: &Finding) -> String {
+/// What a finding is about.
+pub(crate) fn subject(finding: &Finding) -> String {
     match &finding.subject {
         Subject::Application(name) => name.to_string(),
         Subject::Unit(name) => name.to_string(),
@@ -121,45 +123,16 @@ fn subject(finding: &Finding) -> String {
 
 /// Everything that is wrong with the documents, by application, the worst first.
 pub(crate) fn findings(documents: &[Document]) -> Vec<Finding> {
-    let named: Vec<(AppName, &Document)> =
-        documents.iter().filter_map(|document| Some((document.name().ok()?, document))).collect();
+    let named = named(documents);
     let mut findings = duplicates(&named);
-    let stores = object_stores(&named);
-    let coordinators: BTreeMap<&AppName, &Coordinator> = named
-        .iter()
-        .filter_map(|(name, document)| match document {
-            Document::Coordinator(coordinator) => Some((name, coordinator.as_ref())),
-            Document::Worker(_) | Document::Secret(_) => None,
-        })
-        .collect();
-    let claims = coordinators.iter().filter_map(|(name, coordinator)| {
-        let store = stores.get(coordinator.spec.s3.as_ref()?.secret.as_str())?;
-        Some(Claim { coordinator: (*name).clone(), storage: store.as_ref().ok()?, carry: None })
-    });
-    let taken = contested(claims);
-    for (name, coordinator) in &coordinators {
-        let (object_store, note) = object_store(name, coordinator, &stores, taken.get(*name));
+    for (observed, note) in observe(&named) {
         findings.extend(note);
-        let observed = Observed {
-            name: (*name).clone(),
-            cluster_id: name.to_string(),
-            spec: coordinator.spec.clone(),
-            removing: false,
-            balancers: BTreeMap::new(),
-            workers: workers(&named, Some(name))
-                .map(|(name, worker)| (name.clone(), observed(worker)))
-                .collect(),
-            object_store,
-            tls: tls(coordinator, &named),
-            seeds: Seeds::Units,
-            obstacles: Vec::new(),
-            carry: CarryOver::default(),
-        };
         findings.extend(plan(&observed, Timestamp::UNIX_EPOCH).findings);
     }
+    let coordinators: BTreeSet<&str> = coordinators(&named).map(|(name, _)| name.as_str()).collect();
     for (name, worker) in workers(&named, None) {
         let coordinator = worker.spec.coordinator.as_deref();
-        if !coordinators.keys().any(|name| Some(name.as_str()) == coordinator) {
+        if !coordinator.is_some_and(|name| coordinators.contains(name)) {
             let status = muster_planner::unrelated_worker(name, coordinator);
             findings.push(Finding::application(
                 name,
@@ -172,6 +145,52 @@ pub(crate) fn findings(documents: &[Document]) -> Vec<Finding> {
     findings.sort_by_key(|finding| (finding.subject.clone(), std::cmp::Reverse(finding.status)));
     findings.dedup();
     findings
+}
+
+/// Documents with their names.
+pub(crate) fn named(documents: &[Document]) -> Vec<(AppName, &Document)> {
+    documents.iter().filter_map(|document| Some((document.name().ok()?, document))).collect()
+}
+
+fn coordinators<'a>(
+    named: &'a [(AppName, &Document)],
+) -> impl Iterator<Item = (&'a AppName, &'a Coordinator)> {
+    named.iter().filter_map(|(name, document)| match document {
+        Document::Coordinator(coordinator) => Some((name, coordinator.as_ref())),
+        Document::Worker(_) | Document::Secret(_) => None,
+    })
+}
+
+/// What the planner would observe of each coordinator, were the documents a model of which nothing runs yet; with a remark where they
+/// leave something to whoever runs them.
+pub(crate) fn observe(named: &[(AppName, &Document)]) -> Vec<(Observed, Option<Finding>)> {
+    let stores = object_stores(named);
+    let coordinators: BTreeMap<&AppName, &Coordinator> = coordinators(named).collect();
+    let claims = coordinators.iter().filter_map(|(name, coordinator)| {
+        let store = stores.get(coordinator.spec.s3.as_ref()?.secret.as_str())?;
+        Some(Claim { coordinator: (*name).clone(), storage: store.as_ref().ok()?, carry: None })
+    });
+    let taken = contested(claims);
+    let of = |(name, coordinator): (&&AppName, &&Coordinator)| {
+        let (object_store, note) = object_store(name, coordinator, &stores, taken.get(*name));
+        let observed = Observed {
+            name: (*name).clone(),
+            cluster_id: name.to_string(),
+            spec: coordinator.spec.clone(),
+            removing: false,
+            balancers: BTreeMap::new(),
+            workers: workers(named, Some(name))
+                .map(|(name, worker)| (name.clone(), observed(worker)))
+                .collect(),
+            object_store,
+            tls: tls(coordinator, named),
+            seeds: Seeds::Units,
+            obstacles: Vec::new(),
+            carry: CarryOver::default(),
+        };
+        (observed, note)
+    };
+    coordinators.iter().map(of).collect()
 }
 
 /// Names that several documents have.

@@ -2,6 +2,7 @@
 
 use muster_api::{ApplicationStatus, ConditionStatus, ModelStatus};
 use muster_model::{AppName, Product, Reason, Role, RoleSet, Version, WorkloadStatus};
+use muster_planner::UNITS_FOR_THREE_COPIES;
 use muster_products::charm::{self, Charm, CharmKind};
 
 use crate::args;
@@ -9,6 +10,9 @@ use crate::failure::Failure;
 use crate::options;
 use crate::table::{Cell, Column, Table};
 use crate::text;
+
+/// The option that has a rule of its own.
+const REPLICATION_FACTOR: &str = "replication-factor";
 
 /// What is to be explained.
 #[derive(Debug, PartialEq)]
@@ -25,6 +29,8 @@ pub(crate) enum Topic {
     Statuses,
     /// One reason, with its meaning.
     Reason(Reason, &'static str),
+    /// The rule by which the replication factor is chosen.
+    ReplicationFactor,
     /// An application of the model.
     Application(AppName),
 }
@@ -51,6 +57,7 @@ pub(crate) fn topic(words: &[String]) -> Result<Topic, TopicError> {
     match words.as_slice() {
         [] => Ok(Topic::Overview),
         ["statuses"] => Ok(Topic::Statuses),
+        [REPLICATION_FACTOR] => Ok(Topic::ReplicationFactor),
         ["options", name] => Ok(Topic::Charm(crate::deploy::find(name)?)),
         ["application" | "app", name] => Ok(Topic::Application(application(name)?)),
         [name] => {
@@ -107,6 +114,7 @@ pub(crate) fn text(topic: &Topic, width: usize) -> Result<String, Failure> {
         Topic::Reason(reason, meaning) => {
             definitions(&[(reason.as_str().to_owned(), meaning.trim().to_owned())], width)
         }
+        Topic::ReplicationFactor => replication_factor(width),
         Topic::Application(name) => return Err(Failure::new(format!("application {name} needs its model"))),
     })
 }
@@ -143,6 +151,10 @@ fn overview(width: usize) -> String {
         ("muster explain options mimir-worker-k8s", "the options of a charm"),
         ("muster explain statuses", "what statuses and reasons mean"),
         ("muster explain blocked", "one status; a reason such as NoRole works too"),
+        (
+            "muster explain replication-factor",
+            "how many units keep each piece of fresh data, and why that stays",
+        ),
         ("muster explain application mimir", "why an application of the model is as it is"),
     ];
     let products = Product::ALL.map(|product| (product.to_string(), versions(product)));
@@ -235,6 +247,63 @@ fn statuses(width: usize) -> String {
     )
 }
 
+/// The rule of the replication factor, as the planner follows it.
+fn replication_factor(width: usize) -> String {
+    let head = "replication-factor: how many units keep each piece of fresh data until it is in the object store. \
+                A coordinator decides on it once and remembers it.";
+    let three = UNITS_FOR_THREE_COPIES;
+    let rule = [
+        (
+            "asked for",
+            "what muster config COORDINATOR replication-factor=N says before the first rollout".to_owned(),
+        ),
+        (
+            "chosen",
+            format!(
+                "where that is 0 or not set: 3 if {three} or more units run the role below at the first rollout, else 1"
+            ),
+        ),
+        ("kept", "the number of the first rollout stays, however many units come and go later".to_owned()),
+        (
+            "refused",
+            "another number later: the coordinator is blocked, and the units go on with the one they have"
+                .to_owned(),
+        ),
+        (
+            "needed",
+            "more than half of that number of units with the role; with fewer, writes are refused".to_owned(),
+        ),
+    ];
+    let why = [
+        (
+            "lower",
+            "one unit that is away is then one too many: writes and queries would fail during every restart from then on",
+        ),
+        (
+            "higher",
+            "a querier that expects three copies tolerates a unit that is missing. Data that was written once would appear and \
+             disappear with the unit that has it, until all of it is in the object store",
+        ),
+        (
+            "instead",
+            "scale before the first rollout, or ask for 3 at once; a coordinator that has data keeps its number, and a new one \
+             with a bucket or path of its own chooses anew",
+        ),
+    ];
+    let own = |(name, meaning): (&str, &str)| (name.to_owned(), meaning.to_owned());
+    let roles = Product::ALL.map(|product| {
+        let role = muster_products::workload(product).replicated_role();
+        (product.to_string(), format!("{role}, and all or any meta role that includes it"))
+    });
+    [
+        text::wrap(head, width).join("\n") + "\n",
+        section("Rule", &rule.map(|(name, meaning)| (name.to_owned(), meaning)), width),
+        section("Role whose units count, by product", &roles, width),
+        section("Why it stays", &why.map(own), width),
+    ]
+    .concat()
+}
+
 /// Why an application is as it is: its message in full, its conditions, coverage and units.
 pub(crate) fn application(name: &AppName, status: &ModelStatus, width: usize) -> Option<String> {
     let application: &ApplicationStatus = status.applications.get(name)?;
@@ -306,6 +375,7 @@ mod tests {
     fn every_topic_fits_and_says_something() {
         let mut topics =
             vec![vec![], vec!["statuses"], vec!["blocked"], vec!["norole"], vec!["mimir", "3.0"]];
+        topics.push(vec!["replication-factor"]);
         topics.extend(["tempo", "mimir", "loki"].map(|product| vec![product]));
         topics.extend(charm::charms().map(|charm| vec!["options", charm.name.as_str()]));
         for words in topics {
@@ -331,6 +401,15 @@ mod tests {
         assert!(explained(&["tempo"]).contains("exactly one role"));
         let newer = explained(&["mimir", "3.0"]);
         assert!(newer.contains("cannot be deployed") && !newer.contains("\n  read "), "{newer}");
+    }
+
+    #[test]
+    fn the_rule_of_the_replication_factor_names_the_role_of_every_product() {
+        let shown = explained(&["replication-factor"]);
+        for line in ["mimir  ingester", "tempo  ingester", "loki   write", "3 if 3 or more units", "stays"] {
+            assert!(shown.contains(line), "{line:?} is not in\n{shown}");
+        }
+        assert!(explained(&[]).contains("muster explain replication-factor"));
     }
 
     #[test]

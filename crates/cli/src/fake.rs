@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use muster_api::{ApplicationStatus, Document, FORMAT_VERSION, Kind, ModelStatus, UnitView};
 use muster_model::{AppName, Product, Role, Status, WorkloadStatus};
+use muster_planner::{Observed, Preview, plan, preview};
 
 use crate::applications::Applications;
+use crate::check;
 use crate::failure::Failure;
-use crate::substrate::{Substrate, UnitLog, Write};
+use crate::substrate::{Proposal, Substrate, UnitLog, Write};
 
 /// A coordinator `mimir`, its worker `mimir-read` and its store `s3`.
 pub(crate) const MODEL: &str = "
@@ -93,6 +96,42 @@ impl Substrate for Fake {
         let position = self.position(kind, name);
         position.map(|position| self.documents.remove(position));
         Ok(position.is_some())
+    }
+
+    /// As if the documents had been published, by units that never come.
+    async fn preview(
+        &mut self,
+        proposal: Proposal,
+        only: Option<&AppName>,
+    ) -> Result<BTreeMap<AppName, Preview>, Failure> {
+        let observe = |documents: &[Document]| -> BTreeMap<AppName, Observed> {
+            let observed = check::observe(&check::named(documents)).into_iter();
+            observed.map(|(observed, _)| (observed.name.clone(), observed)).collect()
+        };
+        let mut edited = self.documents.clone();
+        let documents = match proposal {
+            Proposal::Nothing => Vec::new(),
+            Proposal::Edit(document) => vec![*document],
+            Proposal::File(documents) => documents.into_iter().map(|(document, _)| document).collect(),
+        };
+        for document in documents {
+            let name = document.name().map_err(Failure::new)?;
+            edited.retain(|d| !(d.kind() == document.kind() && d.name().as_ref() == Ok(&name)));
+            edited.push(document);
+        }
+        let before = observe(&self.documents);
+        let mut previews = BTreeMap::new();
+        for (name, mut after) in observe(&edited) {
+            let mut published = None;
+            if let Some(before) = before.get(&name) {
+                after.carry = plan(before, Timestamp::UNIX_EPOCH).carry;
+                published = preview(None, before, None).balancer.after;
+            }
+            if only.is_none_or(|only| *only == name) {
+                previews.insert(name.clone(), preview(before.get(&name), &after, published));
+            }
+        }
+        Ok(previews)
     }
 
     async fn status(&mut self) -> Result<ModelStatus, Failure> {

@@ -9,6 +9,7 @@ mod applications;
 mod args;
 mod check;
 mod deploy;
+mod diff;
 mod explain;
 mod failure;
 #[cfg(test)]

@@ -1,13 +1,15 @@
 //! A model on this machine, reached through its control socket.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use muster_api::{Document, Kind, ModelStatus};
 use muster_local::control::{Client, Request, Response};
 use muster_model::AppName;
+use muster_planner::Preview;
 
 use crate::failure::Failure;
-use crate::substrate::{Substrate, UnitLog, Write};
+use crate::substrate::{Proposal, Substrate, UnitLog, Write};
 
 /// A connection to a running `muster up`.
 pub(crate) struct Local {
@@ -67,6 +69,27 @@ impl Substrate for Local {
 
     async fn delete(&mut self, kind: Kind, name: &AppName) -> Result<bool, Failure> {
         self.ask_done(Request::Delete { kind, name: name.clone() }).await
+    }
+
+    async fn preview(
+        &mut self,
+        proposal: Proposal,
+        only: Option<&AppName>,
+    ) -> Result<BTreeMap<AppName, Preview>, Failure> {
+        let (documents, from_file) = match proposal {
+            Proposal::Nothing => (Vec::new(), false),
+            Proposal::Edit(document) => (vec![*document], false),
+            Proposal::File(documents) => {
+                (documents.into_iter().map(|(document, _)| document).collect(), true)
+            }
+        };
+        match self.ask(Request::Preview { documents, from_file }).await? {
+            Response::Preview { mut coordinators } => {
+                coordinators.retain(|name, _| only.is_none_or(|only| only == name));
+                Ok(coordinators)
+            }
+            _ => Err(unexpected()),
+        }
     }
 
     async fn status(&mut self) -> Result<ModelStatus, Failure> {

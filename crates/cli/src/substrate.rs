@@ -1,9 +1,12 @@
 //! What verbs need of whatever carries a model. Verbs are written once against [`Substrate`].
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use muster_api::{Document, Kind, ModelStatus};
 use muster_model::AppName;
+use muster_planner::Preview;
+use serde_json::Value;
 
 use crate::failure::Failure;
 
@@ -14,6 +17,17 @@ pub(crate) enum Write {
     Create,
     /// Replace what is there.
     Replace,
+}
+
+/// An edit that is looked at and not made.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Proposal {
+    /// The model stays as it is.
+    Nothing,
+    /// One document in the place of the one of its name.
+    Edit(Box<Document>),
+    /// The documents of a file. Each also as it is written: what it leaves out is no wish for the default.
+    File(Vec<(Document, Value)>),
 }
 
 /// The last lines of one unit, oldest first.
@@ -33,6 +47,12 @@ pub(crate) trait Substrate {
     async fn apply(&mut self, documents: Vec<Document>, write: Write) -> Result<bool, Failure>;
     /// Takes one document away. Answers whether it was there.
     async fn delete(&mut self, kind: Kind, name: &AppName) -> Result<bool, Failure>;
+    /// What an edit would change in what units share, by coordinator; of `only` that one, where it is given. Writes nothing.
+    async fn preview(
+        &mut self,
+        proposal: Proposal,
+        only: Option<&AppName>,
+    ) -> Result<BTreeMap<AppName, Preview>, Failure>;
     /// What is true of every application.
     async fn status(&mut self) -> Result<ModelStatus, Failure>;
     /// The last `lines` lines of every unit.

@@ -199,7 +199,8 @@ fn carry(
     carry
 }
 
-fn read_cluster(secret: &Secret) -> Option<ClusterData> {
+/// What units share, from the Secret that they read it from.
+pub(crate) fn read_cluster(secret: &Secret) -> Option<ClusterData> {
     let read = secret_values(secret)
         .and_then(|entries| ClusterData::from_entries(&entries).map_err(|e| e.to_string()));
     read.map_err(|error| {

@@ -4,6 +4,8 @@
 //! `gather` what the planner observes, plan, build the objects (`muster-manifests`), `apply` what differs, `report` in the statuses.
 //! One operator acts at a time, the holder of a Lease.
 //!
+//! [`preview`](fn@preview) says what an edit would change, to somebody who is not the operator.
+//!
 //! Not here: any decision about roles, units or configs. Start reading at [`Operator::run`], then `coordinators`.
 
 mod apply;
@@ -20,6 +22,7 @@ mod metrics;
 mod operate;
 mod pace;
 mod packed;
+mod preview;
 mod quantity;
 mod report;
 mod secrets;
@@ -28,3 +31,4 @@ mod write;
 
 pub use caches::Scope;
 pub use operate::{OperateError, Operator, Settings};
+pub use preview::{PreviewError, Proposal, preview};

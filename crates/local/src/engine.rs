@@ -24,7 +24,7 @@ use crate::gather::{Live, gather};
 use crate::state::{State, UnitRecord};
 use crate::up::{Binaries, UpError};
 use crate::view::model_status;
-use crate::{edits, object_store};
+use crate::{edits, object_store, preview};
 
 /// How long the first plan waits for the agents of units that exist: without their reports it would take running units for
 /// dead ones.
@@ -517,6 +517,12 @@ impl Engine {
                 edited(edits::apply(&mut self.state, documents, create_only))
             }
             Request::Delete { kind, name } => edited(edits::delete(&mut self.state, kind, &name)),
+            Request::Preview { documents, from_file } => {
+                match preview::compare(&self.state, &self.live, &self.plans, documents, from_file) {
+                    Ok(coordinators) => Response::Preview { coordinators },
+                    Err(error) => Response::Refused { message: error.to_string() },
+                }
+            }
             Request::Status => {
                 let status = Box::new(self.view());
                 Response::Status { status }

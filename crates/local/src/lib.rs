@@ -14,6 +14,7 @@ mod embedded;
 mod engine;
 mod gather;
 pub mod object_store;
+mod preview;
 mod state;
 pub mod up;
 mod view;

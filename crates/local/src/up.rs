@@ -126,16 +126,22 @@ pub async fn up(
         }
     };
     if let Some(documents) = documents {
-        let missing = edits::missing_object_stores(&state, &documents);
-        edits::apply_file(&mut state, documents)?;
-        for (coordinator, reference) in missing {
-            // The reference was taken from a document; its name is checked when the Secret is written.
-            let name = AppName::new(&reference.secret).map_err(|e| EditError::Name(e.to_string()))?;
-            embed(&mut state, &name, &coordinator)?;
-        }
+        apply_file(&mut state, documents)?;
     }
     directory.save(&state)?;
     Engine::start(directory, state, settings.binaries, status)?.run(shutdown).await
+}
+
+/// Writes the documents of a file, and gives coordinators whose object store nobody has a bucket of the embedded S3 server.
+pub(crate) fn apply_file(state: &mut State, documents: Vec<Document>) -> Result<(), UpError> {
+    let missing = edits::missing_object_stores(state, &documents);
+    edits::apply_file(state, documents)?;
+    for (coordinator, reference) in missing {
+        // The reference was taken from a document; its name is checked when the Secret is written.
+        let name = AppName::new(&reference.secret).map_err(|e| EditError::Name(e.to_string()))?;
+        embed(state, &name, &coordinator)?;
+    }
+    Ok(())
 }
 
 /// Gives the coordinator a bucket of the embedded S3 server.

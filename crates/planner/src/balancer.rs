@@ -87,6 +87,13 @@ pub(crate) fn balancer(
     Balancer { revision, cluster }
 }
 
+/// Whether the load balancer may be given a document. It keeps what it has while some unit that it routes to is about to say what it
+/// does, and while it would have to serve without its certificate.
+pub(crate) fn publishes(observed: &Observed, members: &[Member<'_>]) -> bool {
+    let has_certificate = !matches!(observed.tls, Tls::Invalid(_));
+    has_certificate && !members.iter().any(|m| m.unit.unknown && m.unit.answers_probe)
+}
+
 fn targets(listeners: &[Listener]) -> impl Iterator<Item = Upstream> {
     listeners.iter().flat_map(|listener| listener.routes).map(|route| route.to)
 }

@@ -10,7 +10,7 @@ use crate::observed::Observed;
 use crate::validate::Line;
 
 /// From this many units with fresh data on, data is kept three times when nobody asks for a number.
-const UNITS_FOR_THREE_COPIES: u32 = 3;
+pub const UNITS_FOR_THREE_COPIES: u32 = 3;
 
 /// A config, its content hash, and what it was made from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +48,8 @@ pub(crate) fn replication_factor(
     };
     if asked != 0 && asked != chosen {
         block(format!(
-            "replication-factor stays {chosen}, with which data was already written; set it back: muster config {} replication-factor={chosen}",
+            "replication-factor stays {chosen}, with which data was already written; set it back: muster config {} replication-factor={chosen}; \
+             why: muster explain replication-factor",
             observed.name
         ));
     }

@@ -6,6 +6,7 @@
 //!
 //! The steps, each a module: [`validate`](self) the documents, decide on the `gate`, make the `config`, roll it out unit by unit
 //! (`rollout`) with a way back for what does not work (`trial`), lay out the load `balancer`, and word the `status`.
+//! [`preview`](fn@preview) says what an edit would change.
 
 mod balancer;
 mod claims;
@@ -15,12 +16,15 @@ mod gate;
 mod observed;
 mod peers;
 mod plan;
+mod preview;
 mod rollout;
 mod status;
 mod trial;
 mod validate;
 
 pub use claims::{Claim, contested};
+pub use config::UNITS_FOR_THREE_COPIES;
 pub use observed::{CarryOver, ObjectStore, Observed, ObservedUnit, ObservedWorker, Probe, Seeds, Tls};
 pub use plan::{Plan, PlannedApplication, Published, plan};
+pub use preview::{Change, Preview, Rendition, preview};
 pub use status::unrelated_worker;

@@ -200,9 +200,7 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
 
     let members = members(observed, &line, &declared, gate);
     let has_certificate = !matches!(observed.tls, Tls::Invalid(_));
-    // The load balancer keeps what it has while some unit that it routes to is about to say what it does, and while it would
-    // have to serve without its certificate.
-    let publishes = has_certificate && !members.iter().any(|m| m.unit.unknown && m.unit.answers_probe);
+    let publishes = balancer::publishes(observed, &members);
     let before = balancer::balancer(observed, &line, &listeners, &members, &observed.carry.leaving_balancer);
     let settled = publishes && balancer::all_run(observed, &before.revision);
     let alone = alone(&members, &line, &listeners);
@@ -428,7 +426,7 @@ fn unit_counts(observed: &Observed, findings: &mut Vec<Finding>) {
 }
 
 /// Every worker unit with what it is to do.
-fn members<'a>(
+pub(crate) fn members<'a>(
     observed: &'a Observed,
     line: &Line,
     declared: &BTreeMap<AppName, Declared>,

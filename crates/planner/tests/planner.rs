@@ -5,7 +5,7 @@
 use jiff::{SignedDuration, Timestamp};
 use muster_api::{ConditionStatus, ConditionType, Images, OnIncoherent, OptionValue};
 use muster_model::{Reason, Revision, Role, RoleSet, UnitName, WorkloadStatus};
-use muster_planner::{Claim, ObjectStore, ObservedUnit, Probe, Tls, contested};
+use muster_planner::{Claim, ObjectStore, Observed, ObservedUnit, Probe, Rendition, Tls, contested, preview};
 use muster_relation::{Check, Run, Service};
 use muster_testkit::cluster::{Cluster, app, failed_store, ready_store, storage, worker};
 use proptest::prelude::*;
@@ -476,12 +476,80 @@ fn copies_are_decided_once() {
     assert_eq!(one.observed.carry.replication_factor, Some(1));
     assert_eq!(one.status(), "active");
     one.observed.spec.config = [("replication-factor".to_owned(), OptionValue::Integer(3))].into();
-    check_blocked(&mut one, &["replication-factor stays 1"]);
+    check_blocked(&mut one, &["replication-factor stays 1", "muster explain replication-factor"]);
     assert_eq!(running(&one), 5);
     assert_eq!(monolith(3).observed.carry.replication_factor, Some(3));
     let mut few = Cluster::new(&[("w", worker(1, &["all"]))]);
     few.observed.spec.config = [("replication-factor".to_owned(), OptionValue::Integer(3))].into();
     check_blocked(&mut few, &["needs 2 units with role ingester"]);
+}
+
+/// What the load balancer of a cluster was last given.
+fn balancer(cluster: &Cluster) -> Option<Rendition> {
+    let shared = cluster.last.as_ref()?.balancer_cluster.clone()?;
+    shared.documents.into_iter().next().map(|(revision, text)| Rendition { revision, text })
+}
+
+fn with_option(observed: &Observed, option: &str, value: OptionValue) -> Observed {
+    let mut edited = observed.clone();
+    edited.spec.config.insert(option.to_owned(), value);
+    edited
+}
+
+#[test]
+fn a_preview_without_an_edit_finds_what_is_published() {
+    let cluster = scalable();
+    let compared = preview(Some(&cluster.observed), &cluster.observed, balancer(&cluster));
+    assert!(compared.findings.is_empty() && compared.refusals().is_empty());
+    assert!(compared.config.after.is_some() && compared.config.before == compared.config.after);
+    assert!(compared.balancer.after.is_some() && compared.balancer.before == compared.balancer.after);
+}
+
+#[test]
+fn a_preview_tells_the_revision_that_the_edit_then_gets() {
+    let mut cluster = scalable();
+    let text = OptionValue::Text("30d".to_owned());
+    let edited = with_option(&cluster.observed, "retention-period", text.clone());
+    // Also while nobody knows whether the store answers.
+    for store in [ready_store(), failed_store(Reason::ObjectStoreUnreachable)] {
+        let mut edited = edited.clone();
+        edited.object_store = store;
+        let compared = preview(Some(&cluster.observed), &edited, balancer(&cluster));
+        let after = compared.config.after.clone().unwrap();
+        assert!(after.text.contains("30d") && compared.config.before != compared.config.after);
+        assert_eq!(compared.balancer.before, compared.balancer.after, "a rollout's waves are no change");
+        let mut next = cluster.clone();
+        next.observed.spec.config.insert("retention-period".to_owned(), text.clone());
+        next.settle();
+        assert_eq!(next.last.as_ref().unwrap().revision, Some(after.revision));
+    }
+    cluster.plan();
+    assert_eq!(cluster.last.as_ref().unwrap().revision, cluster.observed.carry.published);
+}
+
+#[test]
+fn a_preview_refuses_what_the_coordinator_would_be_blocked_for() {
+    let cluster = monolith(1);
+    let of = |edited: &Observed| preview(Some(&cluster.observed), edited, None);
+    let factor = of(&with_option(&cluster.observed, "replication-factor", OptionValue::Integer(3)));
+    assert!(factor.refusals().iter().any(|f| f.message.contains("stays 1")), "{factor:?}");
+    assert!(factor.prevented.is_empty() && factor.config.before == factor.config.after);
+    let unknown = of(&with_option(&cluster.observed, "colour", OptionValue::Integer(3)));
+    assert_eq!((unknown.config.after.as_ref(), unknown.refusals()[0].reason), (None, Reason::UnknownOption));
+    let mut other = cluster.observed.clone();
+    other.object_store = ObjectStore::NotRelated;
+    assert_eq!(of(&other).refusals()[0].reason, Reason::ObjectStoreMissing);
+    // What was wrong before is no reason to refuse something else, as long as there is a config.
+    let wrong = with_option(&cluster.observed, "replication-factor", OptionValue::Integer(3));
+    let more = with_option(&wrong, "retention-period", OptionValue::Text("30d".to_owned()));
+    let compared = preview(Some(&wrong), &more, None);
+    assert!(compared.refusals().is_empty() && compared.config.before != compared.config.after);
+    // Roles are nothing of the config's.
+    let mut roles = cluster.observed.clone();
+    roles.workers.get_mut(&app("w")).unwrap().spec = worker(1, &["read"]);
+    let compared = of(&roles);
+    assert!(compared.refusals().is_empty() && compared.config.before == compared.config.after);
+    assert!(compared.findings.iter().any(|f| f.reason == Reason::MissingRequiredRoles), "{compared:?}");
 }
 
 #[test]

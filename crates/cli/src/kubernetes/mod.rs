@@ -23,16 +23,18 @@ use kube::api::{
 };
 use kube::{Client, Resource, ResourceExt as _};
 use muster_api::{Coordinator, Document, Kind, ModelStatus, S3_SECRET_TYPE, Unit, Worker};
+use muster_kubernetes::PreviewError;
 use muster_local::EditError;
 use muster_manifests::names::{
     APPLICATION_LABEL, MANAGED_BY_LABEL, MANAGER, WORKLOAD_CONTAINER, unit_number,
 };
 use muster_model::{AppName, UnitName};
+use muster_planner::Preview;
 use tokio::time::timeout;
 
 use crate::applications::TLS_SECRET_TYPE;
 use crate::failure::Failure;
-use crate::substrate::{Substrate, UnitLog, Write};
+use crate::substrate::{Proposal, Substrate, UnitLog, Write};
 
 pub(crate) use connect::is_cluster_known;
 use documents::{Found, patch};
@@ -41,6 +43,8 @@ use view::Seen;
 
 /// How long one request may take.
 const DEADLINE: Duration = Duration::from_secs(10);
+/// How long it may take to read all that a preview depends on: several requests, of which one brings all pods of a namespace.
+const PREVIEW_DEADLINE: Duration = Duration::from_secs(30);
 /// How many logs are read at the same time.
 const LOGS_AT_ONCE: usize = 8;
 /// The field manager of the verbs' writes. The operator's is another: it owns no spec.
@@ -247,6 +251,40 @@ impl Substrate for Kubernetes {
             Ok(_) => Ok(!going),
             Err(refusal) if refusal.is_object_gone() => Ok(false),
             Err(refusal) => Err(self.failure(refusal)),
+        }
+    }
+
+    async fn preview(
+        &mut self,
+        proposal: Proposal,
+        only: Option<&AppName>,
+    ) -> Result<BTreeMap<AppName, Preview>, Failure> {
+        let proposal = match proposal {
+            Proposal::Nothing => muster_kubernetes::Proposal::Replace(Vec::new()),
+            Proposal::Edit(document) => {
+                let document = serde_json::to_value(document).map_err(Failure::new)?;
+                muster_kubernetes::Proposal::Replace(vec![document])
+            }
+            Proposal::File(documents) => muster_kubernetes::Proposal::Apply(
+                documents.into_iter().map(|(_, written)| written).collect(),
+            ),
+        };
+        let look = muster_kubernetes::preview(&self.client, &self.namespace, &proposal, only);
+        match timeout(PREVIEW_DEADLINE, look).await {
+            Ok(Ok(previews)) => Ok(previews),
+            Ok(Err(PreviewError::Refused(message))) => Err(Failure::new(message)),
+            Ok(Err(PreviewError::Request(error))) => Err(match Refusal::from(error) {
+                // The API server names the right that is missing.
+                Refusal::Server(status) if status.code == refusal::FORBIDDEN => {
+                    Failure::new(format!("the API server refuses: {}", status.message)).hint(format!(
+                        "diff reads the coordinators, workers, units, pods and statefulsets of namespace {}, and the Secrets of \
+                         the coordinator: its object store's, its certificate's, its -cluster and its -balancer",
+                        self.namespace
+                    ))
+                }
+                refusal => self.failure(refusal),
+            }),
+            Err(_) => Err(self.failure(Refusal::Silent)),
         }
     }
 

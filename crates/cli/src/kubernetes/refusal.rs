@@ -8,7 +8,8 @@ use crate::failure::Failure;
 
 const BAD_REQUEST: u16 = 400;
 const UNAUTHORIZED: u16 = 401;
-const FORBIDDEN: u16 = 403;
+/// The status code of a request that these credentials lack the right for.
+pub(crate) const FORBIDDEN: u16 = 403;
 const NOT_FOUND: u16 = 404;
 const CONFLICT: u16 = 409;
 const INVALID: u16 = 422;

@@ -4,6 +4,7 @@
 pub(crate) mod config;
 pub(crate) mod debug_log;
 pub(crate) mod deploy;
+pub(crate) mod diff;
 pub(crate) mod explain;
 pub(crate) mod export;
 pub(crate) mod integrate;
@@ -27,6 +28,7 @@ pub(crate) async fn run(
         ModelVerb::Status(args) => status::run(args, model, printer).await,
         ModelVerb::Deploy(args) => deploy::run(args, model, printer).await,
         ModelVerb::Config(args) => config::run(args, model, printer).await,
+        ModelVerb::Diff(args) => diff::run(args, model, printer).await,
         ModelVerb::Integrate(pair) => integrate::add(pair, model, printer).await,
         ModelVerb::RemoveRelation(pair) => integrate::remove(pair, model, printer).await,
         ModelVerb::RemoveApplication(args) => remove::run(args, model, printer).await,

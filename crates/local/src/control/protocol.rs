@@ -1,7 +1,10 @@
 //! The control socket's messages: one JSON line asks, one JSON line answers.
 
+use std::collections::BTreeMap;
+
 use muster_api::{Document, Kind, ModelStatus};
 use muster_model::AppName;
+use muster_planner::Preview;
 use serde::{Deserialize, Serialize};
 
 /// What a client asks.
@@ -29,6 +32,14 @@ pub enum Request {
         /// Which name.
         name: AppName,
     },
+    /// What writing documents would change in what the units share. Writes nothing.
+    Preview {
+        /// The documents that would be written.
+        documents: Vec<Document>,
+        /// Whether they would be given to `muster up` as a file, which leaves alone what it has not changed since it was last given.
+        #[serde(default)]
+        from_file: bool,
+    },
     /// What `muster status` shows.
     Status,
     /// The last lines that a unit's workload or agent wrote.
@@ -53,6 +64,11 @@ pub enum Response {
     Done {
         /// False where the model was already so.
         changed: bool,
+    },
+    /// What would change, by coordinator.
+    Preview {
+        /// All coordinators that there would be.
+        coordinators: BTreeMap<AppName, Preview>,
     },
     /// The model's status.
     Status {
