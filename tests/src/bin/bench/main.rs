@@ -5,10 +5,12 @@
 
 mod agent;
 mod balancer;
+mod examples;
 mod kubernetes;
 mod machine;
 mod plan;
 mod rest;
+mod rollout;
 mod up;
 
 use std::process::ExitCode;
@@ -25,7 +27,8 @@ struct Figure {
 }
 
 /// The parts, in the order in which they are measured.
-const PARTS: [&str; 7] = ["plan", "agent", "rest", "up", "balancer", "kubernetes", "fleet"];
+const PARTS: [&str; 9] =
+    ["plan", "agent", "rest", "up", "examples", "balancer", "rollout", "kubernetes", "fleet"];
 
 async fn measure(part: &str) -> anyhow::Result<Vec<Figure>> {
     match part {
@@ -33,6 +36,8 @@ async fn measure(part: &str) -> anyhow::Result<Vec<Figure>> {
         "agent" => Ok(agent::figures().await),
         "rest" => rest::figures().await,
         "up" => up::figures().await,
+        "examples" => examples::figures().await,
+        "rollout" => rollout::figures().await,
         "balancer" => balancer::figures().await,
         "kubernetes" => kubernetes::figures(),
         "fleet" => kubernetes::fleet_figures(),

@@ -159,13 +159,13 @@ impl ByHand {
 }
 
 /// The program and the arguments that a process was started with.
-fn command_line(process: &Running) -> anyhow::Result<Vec<OsString>> {
+pub(crate) fn command_line(process: &Running) -> anyhow::Result<Vec<OsString>> {
     let line = fs::read(format!("/proc/{}/cmdline", process.pid)).context("the process ended")?;
     let words = line.strip_suffix(b"\0").unwrap_or(&line).split(|byte| *byte == 0);
     Ok(words.map(|word| OsString::from_vec(word.to_vec())).collect())
 }
 
-fn command(words: &[OsString]) -> anyhow::Result<Command> {
+pub(crate) fn command(words: &[OsString]) -> anyhow::Result<Command> {
     let (program, arguments) = words.split_first().context("a command has a program")?;
     let mut command = Command::new(program);
     command.args(arguments);
