@@ -16,6 +16,7 @@ use muster_model::route::{PathMatch, Protocol};
 use muster_products::{charm, workload};
 use muster_testkit::http::{Client, Response};
 use muster_testkit::model::Model;
+use muster_testkit::servers;
 use muster_tests::traces::grpc;
 use muster_tests::{ACTIVE, model, nothing_left};
 use serde_json::{Value, json};
@@ -541,12 +542,51 @@ async fn a_block_is_uploaded(gateway: &str) -> anyhow::Result<()> {
 }
 
 /// The services that Loki's units have. Loki tells no routes, but which parts run: another one could have routes of its own.
-const LOKI_SERVICES: &[&str] = &[];
+const LOKI_SERVICES: [&str; 18] = [
+    "cache-generation-loader",
+    "compactor",
+    "distributor",
+    "index-gateway",
+    "index-gateway-ring",
+    "ingester",
+    "ingester-querier",
+    "memberlist-kv",
+    "querier",
+    "query-frontend",
+    "query-frontend-tripperware",
+    "query-scheduler",
+    "query-scheduler-ring",
+    "ring",
+    "rule-evaluator",
+    "ruler",
+    "server",
+    "store",
+];
+
+/// Every text of Loki's program that begins as the paths of its API do begins with one of the table. What follows it there is
+/// another text: Go puts no end between them.
+fn every_path_in_the_program_is_tried(paths: &[Path]) -> anyhow::Result<()> {
+    let program = std::fs::read(servers::LOKI.built())?;
+    let (mut seen, mut from) = (0, 0);
+    while let Some(next) = program[from..].iter().position(|byte| *byte == b'/') {
+        let text = &program[from + next..];
+        from += next + 1;
+        if [&b"/loki/api/v1/"[..], b"/api/prom/"].iter().any(|start| text.starts_with(start)) {
+            seen += 1;
+            let known = paths.iter().any(|path| text.starts_with(path.template.as_bytes()));
+            let text = String::from_utf8_lossy(&text[..text.len().min(80)]);
+            ensure!(known, "the table lacks the path with which this begins: {text}");
+        }
+    }
+    ensure!(seen > 40, "{seen} paths in the program");
+    Ok(())
+}
 
 #[tokio::test]
 async fn loki() -> anyhow::Result<()> {
     let roles = ["backend", "read", "write"];
     no_route_is_untried(Product::Loki, LOKI)?;
+    every_path_in_the_program_is_tried(LOKI)?;
     let mut model = up(&document(Product::Loki, "", &roles)).await?;
     let units = units(&model, "loki").await?;
     ensure!(units.len() == roles.len());
@@ -557,7 +597,8 @@ async fn loki() -> anyhow::Result<()> {
         let lines = String::from_utf8_lossy(&page).into_owned();
         services.extend(lines.lines().filter_map(|line| Some(line.split_once(" => ")?.0.to_owned())));
     }
-    ensure!(services.iter().eq(LOKI_SERVICES), "look for the routes of other services than known: {services:?}");
+    let new: Vec<_> = services.iter().filter(|name| !LOKI_SERVICES.contains(&name.as_str())).collect();
+    ensure!(new.is_empty(), "look for the routes of these services: {new:?}");
 
     let gateway = model.endpoint("loki", "query").await?;
     every_path(&gateway, Product::Loki, LOKI).await?;
