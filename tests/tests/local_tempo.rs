@@ -7,7 +7,8 @@ use hyper::StatusCode;
 use muster_testkit::model::Model;
 use muster_testkit::wait_until;
 use muster_tests::traces::{
-    self, Span, grpc, is_found, push_jaeger_grpc, push_jaeger_http, push_otlp_grpc, push_otlp_http, push_zipkin,
+    self, Span, grpc, is_found, push_jaeger_grpc, push_jaeger_http, push_otlp_grpc, push_otlp_http,
+    push_zipkin,
 };
 use muster_tests::{ACTIVE, SAID, documents, model, nothing_left};
 

@@ -89,7 +89,11 @@ fn http_settings() -> Vec<Directive> {
         ),
         simple(Name::GrpcSetHeader, ["X-Scope-OrgID", "$muster_tenant"]),
         // WebSockets and nothing else: a connection that became HTTP/2 would carry requests for any path past the locations.
-        Directive::map("$http_upgrade", "$muster_websocket", &[("default", ""), ("~*^websocket$", "websocket")]),
+        Directive::map(
+            "$http_upgrade",
+            "$muster_websocket",
+            &[("default", ""), ("~*^websocket$", "websocket")],
+        ),
         Directive::map("$muster_websocket", "$muster_upgrade", &[("default", "upgrade"), ("", "")]),
         // See the crate's section on reloads.
         Directive::map("$realpath_root", "$muster_closing", &[("default", ""), ("~/run/close$", "close")]),

@@ -134,7 +134,12 @@ fn run(
 }
 
 /// As [`run`], until nothing is left to be done.
-fn settle(cluster: &mut Cluster, product: Product, restarts: &mut Restarts, mut look: impl FnMut(&mut Cluster)) {
+fn settle(
+    cluster: &mut Cluster,
+    product: Product,
+    restarts: &mut Restarts,
+    mut look: impl FnMut(&mut Cluster),
+) {
     for _ in 0..500 {
         let mut busy = step(cluster, product, restarts);
         look(cluster);
