@@ -664,6 +664,19 @@ async fn tempo() -> anyhow::Result<()> {
     every_path(&gateway, Product::Tempo, TEMPO).await?;
     let host = gateway.trim_start_matches("http://").rsplit_once(':').context("a port")?.0.to_owned();
     receivers_take_spans_alone(&host).await?;
+    // Four megabytes of spans in one push, each the only one of its trace.
+    let spans: Vec<_> = (1..=2000)
+        .map(|n| {
+            let attribute = json!({ "key": "large", "value": { "stringValue": "x".repeat(2000) } });
+            json!({
+                "traceId": format!("{n:032x}"), "spanId": format!("{n:016x}"), "name": "op", "attributes": [attribute],
+                "startTimeUnixNano": format!("{}000000", now()), "endTimeUnixNano": format!("{}000000", now() + 1),
+            })
+        })
+        .collect();
+    let body = json!({ "resourceSpans": [{ "scopeSpans": [{ "spans": spans }] }] }).to_string();
+    ensure!(body.len() > 4_000_000);
+    sent(&model.endpoint("tempo", "otlp-http").await?, Method::POST, "/v1/traces", body).await?;
     // Answers of searches as a stream; everything else on that port is closed.
     let streaming = format!("{host}:9096");
     for method in ["Search", "SearchTags", "SearchTagsV2", "SearchTagValuesV2", "MetricsQueryRange"] {
