@@ -48,6 +48,7 @@ mod tests {
     fn requests_go_to_the_role_that_serves_them() {
         for (request, to) in [
             ("/api/v1/push", Distributor),
+            ("/api/v1/push/influx/write", Distributor),
             ("/otlp/v1/metrics", Distributor),
             ("/prometheus/api/v1/query_range", QueryFrontend),
             ("/prometheus/config/v1/rules/namespace/group", Ruler),
