@@ -7,7 +7,12 @@ use anyhow::{Context as _, ensure};
 use hyper::Method;
 use hyper::header::CONTENT_TYPE;
 use muster_testkit::http::{Client, Response, encode};
+use muster_testkit::wait_until;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::SAID;
 
 const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -51,7 +56,7 @@ impl Logs {
         Ok(())
     }
 
-    /// Pushes `count` lines. They are acknowledged when this returns.
+    /// Pushes `count` lines and gives them back. They are acknowledged when this returns.
     ///
     /// # Errors
     /// They are refused.
@@ -65,6 +70,21 @@ impl Logs {
         self.post("/loki/api/v1/push", &body).await?;
         self.written.extend(lines.iter().cloned());
         Ok(lines)
+    }
+
+    /// Follows the run's lines over a WebSocket. Pushes lines until one comes by: Loki sends none that came in while it set the
+    /// tail up.
+    ///
+    /// # Errors
+    /// Loki refuses, or sends nothing.
+    pub async fn follow(&mut self) -> anyhow::Result<TcpStream> {
+        let mut stream = tail(&self.gateway, &format!("{{run=\"{}\"}}", self.run)).await?;
+        wait_until("a line that is followed", SAID, async || {
+            self.push(1).await.ok()?;
+            sees(&mut stream, "line ", Duration::from_secs(1)).await.ok()
+        })
+        .await?;
+        Ok(stream)
     }
 
     /// Pushes one line by OTLP, as a service of the run's name.
@@ -116,4 +136,37 @@ impl Logs {
         );
         Ok(())
     }
+}
+
+/// Opens a WebSocket that follows a selector.
+async fn tail(gateway: &str, selector: &str) -> anyhow::Result<TcpStream> {
+    let host = gateway.trim_start_matches("http://");
+    let query = encode(selector);
+    let mut stream = TcpStream::connect(host).await?;
+    let request = format!(
+        "GET /loki/api/v1/tail?query={query} HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await?;
+    sees(&mut stream, "101 Switching Protocols", SAID).await?;
+    Ok(stream)
+}
+
+/// Reads until a text comes by.
+///
+/// # Errors
+/// The connection ends, or the text does not come in time.
+pub async fn sees(stream: &mut TcpStream, text: &str, within: Duration) -> anyhow::Result<()> {
+    let mut seen = Vec::new();
+    let read = async {
+        while !String::from_utf8_lossy(&seen).contains(text) {
+            ensure!(
+                stream.read_buf(&mut seen).await? > 0,
+                "closed after {:?}",
+                String::from_utf8_lossy(&seen)
+            );
+        }
+        Ok(())
+    };
+    tokio::time::timeout(within, read).await.with_context(|| format!("no {text:?} in time"))?
 }

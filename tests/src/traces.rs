@@ -65,6 +65,48 @@ impl Span {
         field(1, &[field(1, &resource), field(2, &field(2, &span))].concat())
     }
 
+    /// As a batch of Jaeger's in Thrift's binary protocol.
+    fn jaeger_thrift(&self, service: &str) -> Vec<u8> {
+        let text = |id, text: &str| {
+            let length = u32::try_from(text.len()).unwrap_or_default().to_be_bytes();
+            [thrift(11, id, &length), text.as_bytes().to_vec()].concat()
+        };
+        let number = |id, number: u64| thrift(10, id, &number.to_be_bytes());
+        let [low, high] = [self.trace, self.trace >> 64].map(|half| half as u64);
+        let span = [
+            number(1, low),
+            number(2, high),
+            number(3, self.id),
+            number(4, 0),
+            text(5, "op"),
+            // Flags: sampled.
+            thrift(8, 7, &1u32.to_be_bytes()),
+            number(8, self.start / 1000),
+            number(9, 1000),
+            vec![0],
+        ]
+        .concat();
+        let process = [text(1, service), vec![0]].concat();
+        // A list of one struct.
+        let spans = [&[12, 0, 0, 0, 1], span.as_slice()].concat();
+        [thrift(12, 1, &process), thrift(15, 2, &spans), vec![0]].concat()
+    }
+
+    /// As Jaeger's `PostSpansRequest` in protobuf.
+    fn jaeger_protobuf(&self, service: &str) -> Vec<u8> {
+        let start = [number(1, self.start / 1_000_000_000), number(2, self.start % 1_000_000_000)].concat();
+        let span = [
+            field(1, &self.trace.to_be_bytes()),
+            field(2, &self.id.to_be_bytes()),
+            field(3, b"op"),
+            field(6, &start),
+            field(7, &number(2, 1_000_000)),
+        ]
+        .concat();
+        let process = field(1, service.as_bytes());
+        field(1, &[field(1, &span), field(2, &process)].concat())
+    }
+
     /// As Zipkin's JSON.
     fn zipkin(&self, service: &str) -> Value {
         json!([{
@@ -74,17 +116,29 @@ impl Span {
     }
 }
 
-/// A protobuf field with a length: number below 16, content below 128 × 128 bytes.
+/// A protobuf field with a length: number below 16.
 fn field(number: u8, content: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![number << 3 | 2];
-    let mut length = content.len();
-    while length >= 0x80 {
-        bytes.push((length & 0x7f) as u8 | 0x80);
-        length >>= 7;
+    [&[number << 3 | 2], varint(content.len() as u64).as_slice(), content].concat()
+}
+
+/// A protobuf field with a number.
+fn number(field: u8, value: u64) -> Vec<u8> {
+    [vec![field << 3], varint(value)].concat()
+}
+
+fn varint(mut value: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while value >= 0x80 {
+        bytes.push((value & 0x7f) as u8 | 0x80);
+        value >>= 7;
     }
-    bytes.push(length as u8);
-    bytes.extend(content);
+    bytes.push(value as u8);
     bytes
+}
+
+/// A field of a Thrift struct in the binary protocol: the code of its type, its number, its content.
+fn thrift(kind: u8, id: u16, content: &[u8]) -> Vec<u8> {
+    [&[kind], id.to_be_bytes().as_slice(), content].concat()
 }
 
 async fn send(
@@ -112,6 +166,18 @@ pub async fn push_otlp_http(base: &str, span: &Span, service: &str) -> anyhow::R
 pub async fn push_zipkin(url: &str, span: &Span, service: &str) -> anyhow::Result<()> {
     let base = url.strip_suffix("/api/v2/spans").context("no URL of Zipkin")?;
     accepted(send(base, Method::POST, "/api/v2/spans", JSON, span.zipkin(service).to_string()).await?)
+}
+
+/// Sends a span to Jaeger's URL, in Thrift.
+///
+/// # Errors
+/// It is refused.
+pub async fn push_jaeger_http(url: &str, span: &Span, service: &str) -> anyhow::Result<()> {
+    const PATH: &str = "/api/traces";
+    let base = url.strip_suffix(PATH).context("no URL of Jaeger")?;
+    let headers = [(CONTENT_TYPE, "application/vnd.apache.thrift.binary")];
+    let batch = span.jaeger_thrift(service);
+    accepted(Client::new(base)?.send(Method::POST, PATH, &headers, batch, DEADLINE).await?)
 }
 
 fn accepted(answer: Response) -> anyhow::Result<()> {
@@ -166,6 +232,17 @@ pub async fn grpc(address: &str, path: &str, message: &[u8]) -> anyhow::Result<G
 pub async fn push_otlp_grpc(address: &str, span: &Span, service: &str) -> anyhow::Result<()> {
     let path = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
     let answer = grpc(address, path, &span.otlp_protobuf(service)).await?;
+    ensure!(answer.status == StatusCode::OK && answer.grpc_status.as_deref() == Some("0"), "{answer:?}");
+    Ok(())
+}
+
+/// Sends a span to Jaeger's collector over gRPC.
+///
+/// # Errors
+/// It is refused.
+pub async fn push_jaeger_grpc(address: &str, span: &Span, service: &str) -> anyhow::Result<()> {
+    let answer =
+        grpc(address, "/jaeger.api_v2.CollectorService/PostSpans", &span.jaeger_protobuf(service)).await?;
     ensure!(answer.status == StatusCode::OK && answer.grpc_status.as_deref() == Some("0"), "{answer:?}");
     Ok(())
 }

@@ -4,13 +4,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use hyper::{Method, StatusCode};
-use muster_testkit::http::encode;
 use muster_testkit::model::Model;
 use muster_testkit::wait_until;
-use muster_tests::logs::Logs;
+use muster_tests::logs::{Logs, sees};
 use muster_tests::{ACTIVE, SAID, documents, model, nothing_left, refused};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 
 /// How long an index may take to be seen in the object store: a minute that Loki does not let anybody change, and the 10 s of the
 /// shared config.
@@ -38,9 +35,9 @@ async fn readable(logs: &Logs, within: Duration) -> anyhow::Result<()> {
 async fn one_process_takes_logs_and_another_one_finds_them() -> anyhow::Result<()> {
     let (mut model, gateway) = up("loki-monolithic").await?;
     let mut logs = Logs::new(&gateway, "one");
-    let mut tail = tail(&gateway, "{run=\"one\"}").await?;
-    logs.push(100).await?;
-    comes_by(&mut tail, &mut logs).await?;
+    let mut tail = logs.follow().await?;
+    let lines = logs.push(100).await?;
+    sees(&mut tail, &lines[99], SAID).await?;
     readable(&logs, SAID).await?;
     logs.push_otlp("by otlp").await?;
     wait_until("the line by OTLP", SAID, async || {
@@ -145,47 +142,4 @@ async fn deletes_are_kept(logs: &Logs) -> anyhow::Result<()> {
         ensure!(listed.excerpt().contains("nobody"), "{} {}", listed.status, listed.excerpt());
     }
     Ok(())
-}
-
-/// Opens a WebSocket that follows a selector.
-async fn tail(gateway: &str, selector: &str) -> anyhow::Result<TcpStream> {
-    let host = gateway.trim_start_matches("http://");
-    let query = encode(selector);
-    let mut stream = TcpStream::connect(host).await?;
-    let request = format!(
-        "GET /loki/api/v1/tail?query={query} HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
-    );
-    stream.write_all(request.as_bytes()).await?;
-    sees(&mut stream, "101 Switching Protocols").await?;
-    Ok(stream)
-}
-
-/// Pushes lines until one of them comes by in a live tail. Loki answers before its writers know of a new tail, and what they took
-/// until then does not come by.
-async fn comes_by(tail: &mut TcpStream, logs: &mut Logs) -> anyhow::Result<()> {
-    let until = tokio::time::Instant::now() + SAID;
-    loop {
-        let line = logs.push(1).await?.concat();
-        match tokio::time::timeout(Duration::from_secs(2), sees(tail, &line)).await {
-            Ok(seen) => return seen,
-            Err(_) => ensure!(tokio::time::Instant::now() < until, "no line came by in the live tail"),
-        }
-    }
-}
-
-/// Reads until a text comes by.
-async fn sees(stream: &mut TcpStream, text: &str) -> anyhow::Result<()> {
-    let mut seen = Vec::new();
-    let read = async {
-        while !String::from_utf8_lossy(&seen).contains(text) {
-            ensure!(
-                stream.read_buf(&mut seen).await? > 0,
-                "closed after {:?}",
-                String::from_utf8_lossy(&seen)
-            );
-        }
-        Ok(())
-    };
-    tokio::time::timeout(SAID, read).await.with_context(|| format!("no {text:?} in time"))?
 }

@@ -6,7 +6,10 @@ use anyhow::ensure;
 use hyper::StatusCode;
 use muster_testkit::model::Model;
 use muster_testkit::wait_until;
-use muster_tests::traces::{self, Span, grpc, is_found, push_otlp_grpc, push_otlp_http, push_zipkin};
+use muster_tests::traces::{
+    self, Span, grpc, is_found, push_jaeger_grpc, push_jaeger_http, push_otlp_grpc, push_otlp_http,
+    push_zipkin,
+};
 use muster_tests::{ACTIVE, SAID, documents, model, nothing_left};
 
 async fn up(example: &str) -> anyhow::Result<Model> {
@@ -90,11 +93,14 @@ async fn a_worker_for_each_role() -> anyhow::Result<()> {
     let (query, http, rpc) =
         (endpoint("query").await?, endpoint("otlp-http").await?, endpoint("otlp-grpc").await?);
     let zipkin = endpoint("zipkin").await?;
+    let (jaeger_http, jaeger_grpc) = (endpoint("jaeger-http").await?, endpoint("jaeger-grpc").await?);
     let spans: Vec<Span> = (0..30).map(|_| Span::random()).collect();
     for (n, span) in spans.iter().enumerate() {
-        match n % 3 {
+        match n % 5 {
             0 => push_otlp_http(&http, span, "apart").await?,
             1 => push_otlp_grpc(&rpc, span, "apart").await?,
+            2 => push_jaeger_http(&jaeger_http, span, "apart").await?,
+            3 => push_jaeger_grpc(&jaeger_grpc, span, "apart").await?,
             _ => push_zipkin(&zipkin, span, "apart").await?,
         }
     }

@@ -598,6 +598,36 @@ async fn admin_paths_stay_closed_whatever_they_are_spelled_like() {
     }
 }
 
+/// Only a tail is upgraded, and only to a WebSocket: as HTTP/2 the connection would lead to every path of the unit.
+#[tokio::test]
+async fn upgrades_are_websockets_of_tails() {
+    const TAIL: &[Route] = &[
+        route(Exact("/tail"), Role::Distributor, Traffic::Tail),
+        route(Exact("/query"), Role::Distributor, Query),
+        route(Exact("/push"), Role::Distributor, Push),
+        route(Exact("/rules"), Role::Distributor, Api),
+        route(Exact("/upload"), Role::Distributor, Upload),
+    ];
+    let stub = Stub::start().await;
+    let nginx = Nginx::start(&text(TAIL, &upstreams([&stub]), false)).await;
+    for path in ["/tail", "/query", "/push", "/rules", "/upload"] {
+        for protocol in ["websocket", "WebSocket", "h2c", "websocket, h2c"] {
+            let request = format!(
+                "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: {protocol}\r\n\r\n"
+            );
+            let mut kept = Kept::connect(&nginx).await;
+            kept.0.write_all(request.as_bytes()).await.expect("nginx reads");
+            assert_eq!(kept.answer().await.status, 200);
+            let seen = stub.take();
+            assert_eq!(seen.len(), 1);
+            let passed = path == "/tail" && protocol.eq_ignore_ascii_case("websocket");
+            let (upgrade, connection) = (seen[0].header("upgrade"), seen[0].header("connection"));
+            assert_eq!(upgrade, if passed { vec!["websocket"] } else { vec![] }, "{path} {protocol}");
+            assert_eq!(connection, if passed { vec!["upgrade"] } else { vec![] }, "{path} {protocol}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_role_without_units_answers_503_with_its_name() {
     let stub = Stub::start().await;

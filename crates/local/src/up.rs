@@ -1,13 +1,16 @@
 //! `muster up`: takes hold of a model directory and carries the model until it is told to stop.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 
 use muster_api::{Document, DocumentError, ModelStatus};
-use muster_model::AppName;
 use muster_model::yaml::{MAX_LEN, YamlError};
+use muster_model::{AGENT_PORT, AppName, GOSSIP_PORT, GRPC_PORT, HTTP_PORT};
+use muster_nginx::STATUS_PORT;
+use muster_products::{charm, workload};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -79,6 +82,12 @@ pub enum UpError {
         "no free loopback network was found between 127.16.0.0 and 127.254.0.0; stop some other model first"
     )]
     NoNetwork,
+    /// Somebody listens on a port of the model on every address.
+    #[error(
+        "this model needs {}, on which something listens on every loopback address; stop that first (ss -ltnp shows it)",
+        ports_named(.0)
+    )]
+    PortsTaken(BTreeSet<u16>),
     /// Something that must work did not.
     #[error("failed to {action}")]
     Io {
@@ -122,7 +131,8 @@ pub async fn up(
         None => {
             let id = embedded::random_hex(4)
                 .map_err(|source| UpError::Io { action: "read random bytes", source })?;
-            State::new(settings.name.clone(), free_network(directory.root()).ok_or(UpError::NoNetwork)?, id)
+            let network = free_network(directory.root(), &ports(documents.as_deref().unwrap_or_default()))?;
+            State::new(settings.name.clone(), network, id)
         }
     };
     if let Some(documents) = documents {
@@ -160,21 +170,84 @@ fn embed(state: &mut State, secret: &AppName, coordinator: &AppName) -> Result<(
     Ok(())
 }
 
-/// A loopback network on which nobody listens at the places that Muster uses, starting the search at one that the model's
-/// directory decides, so that two models rarely try the same.
-fn free_network(root: &Path) -> Option<u8> {
+/// Every port on which something of these documents' model listens.
+fn ports(documents: &[Document]) -> BTreeSet<u16> {
+    let mut ports =
+        BTreeSet::from([HTTP_PORT, GRPC_PORT, GOSSIP_PORT, AGENT_PORT, STATUS_PORT, embedded::S3_PORT]);
+    for document in documents {
+        let Document::Coordinator(coordinator) = document else { continue };
+        // What is wrong with products and options is said once the model is up.
+        let Ok(product) = coordinator.spec.product.parse() else { continue };
+        let config = &coordinator.spec.config;
+        let config =
+            config.iter().map(|(k, v)| (k.clone(), serde_json::to_value(v).unwrap_or_default())).collect();
+        let (options, _) = charm::coordinator(product).validate(&config);
+        ports.extend(workload(product).listeners(&options).iter().map(|listener| listener.port));
+    }
+    ports
+}
+
+/// A loopback network on which nobody listens on these ports, starting the search at one that the model's directory decides,
+/// so that two models rarely try the same.
+fn free_network(root: &Path, ports: &BTreeSet<u16>) -> Result<u8, UpError> {
     const FIRST: u16 = 16;
     const COUNT: u16 = 239;
     let hash = muster_model::Revision::of([root.as_os_str().as_encoded_bytes()]);
     let start = u16::from_str_radix(&hash.as_str()[..2], 16).unwrap_or(0);
-    (0..COUNT).filter_map(|i| u8::try_from(FIRST + (start + i) % COUNT).ok()).find(|network| {
-        [
-            (1, embedded::S3_PORT),
-            (1, muster_model::HTTP_PORT),
-            (2, muster_model::HTTP_PORT),
-            (2, muster_model::GOSSIP_PORT),
-        ]
-        .iter()
-        .all(|(host, port)| TcpListener::bind((Ipv4Addr::new(127, *network, 0, *host), *port)).is_ok())
-    })
+    // The addresses that every model uses.
+    let is_free = |network, port| {
+        [1, 2].iter().all(|host| TcpListener::bind((Ipv4Addr::new(127, network, 0, *host), port)).is_ok())
+    };
+    let mut taken_everywhere = ports.clone();
+    for network in (0..COUNT).filter_map(|i| u8::try_from(FIRST + (start + i) % COUNT).ok()) {
+        let taken: BTreeSet<u16> = ports.iter().copied().filter(|port| !is_free(network, *port)).collect();
+        if taken.is_empty() {
+            return Ok(network);
+        }
+        taken_everywhere.retain(|port| taken.contains(port));
+    }
+    Err(if taken_everywhere.is_empty() { UpError::NoNetwork } else { UpError::PortsTaken(taken_everywhere) })
+}
+
+fn ports_named(ports: &BTreeSet<u16>) -> String {
+    let ports: Vec<_> = ports.iter().map(u16::to_string).collect();
+    format!("port{} {}", if ports.len() == 1 { "" } else { "s" }, ports.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn documents(text: &str) -> Vec<Document> {
+        Document::parse_stream(text).unwrap()
+    }
+
+    const TEMPO: &str = "apiVersion: muster.dev/v1alpha1\nkind: Coordinator\nmetadata: {name: tempo}\n\
+                         spec: {product: tempo, config: {always-enable-zipkin: true}}\n";
+
+    #[test]
+    fn a_models_ports_are_those_of_its_products_and_open_receivers() {
+        let own = ports(&[]);
+        assert!(own.contains(&HTTP_PORT) && own.contains(&GOSSIP_PORT), "{own:?}");
+        let of_tempo: Vec<_> = ports(&documents(TEMPO)).difference(&own).copied().collect();
+        assert_eq!(of_tempo, [3200, 9096, 9411]);
+        let with_loki = TEMPO.replace("tempo", "loki").replace("always-enable-zipkin: true", "");
+        assert!(ports(&documents(&with_loki)).contains(&3100));
+        let unknown = TEMPO.replace("product: tempo", "product: graphite");
+        assert_eq!(ports(&documents(&unknown)), own);
+    }
+
+    #[test]
+    fn a_network_is_passed_over_when_one_of_the_ports_is_taken_there() {
+        let root = Path::new("/a/model");
+        // Whatever the kernel would hand out, so that no other test has it.
+        let everywhere = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+        let port = everywhere.local_addr().unwrap().port();
+        let error = free_network(root, &[port].into()).unwrap_err().to_string();
+        assert!(error.contains(&format!("needs port {port},")), "{error}");
+        drop(everywhere);
+        let first = free_network(root, &[port].into()).unwrap();
+        let _taken = TcpListener::bind((Ipv4Addr::new(127, first, 0, 2), port)).unwrap();
+        assert_ne!(free_network(root, &[port].into()).unwrap(), first);
+    }
 }

@@ -88,7 +88,13 @@ fn http_settings() -> Vec<Directive> {
             &[("default", "$http_x_scope_orgid"), ("", "anonymous")],
         ),
         simple(Name::GrpcSetHeader, ["X-Scope-OrgID", "$muster_tenant"]),
-        Directive::map("$http_upgrade", "$muster_upgrade", &[("default", "upgrade"), ("", "")]),
+        // WebSockets and nothing else: a connection that became HTTP/2 would carry requests for any path past the locations.
+        Directive::map(
+            "$http_upgrade",
+            "$muster_websocket",
+            &[("default", ""), ("~*^websocket$", "websocket")],
+        ),
+        Directive::map("$muster_websocket", "$muster_upgrade", &[("default", "upgrade"), ("", "")]),
         // See the crate's section on reloads.
         Directive::map("$realpath_root", "$muster_closing", &[("default", ""), ("~/run/close$", "close")]),
         Directive::map("$request_uri", "$muster_crooked", &[("default", ""), (CROOKED_TARGET, "1")]),
@@ -250,7 +256,7 @@ fn proxied(route: &Route) -> Vec<Directive> {
         Traffic::Api => [limits("100m", 60), retry(Repeat::Idempotent)].concat(),
         Traffic::Tail => [
             limits("1m", TAIL_SECONDS),
-            vec![simple(Name::ProxySetHeader, ["Upgrade", "$http_upgrade"])],
+            vec![simple(Name::ProxySetHeader, ["Upgrade", "$muster_websocket"])],
             request_headers("$muster_upgrade").into(),
             retry(Repeat::Always),
         ]

@@ -47,6 +47,12 @@
 //! 7. Leave the old revision's link as it is, because old workers may be at long requests for up to
 //!    [`SHUTDOWN_TIMEOUT_SECONDS`] more. Links of other revisions may be removed before the next start.
 //!
+//! After [`SHUTDOWN_TIMEOUT_SECONDS`] nginx closes what old workers still carry. No query is silent for so long, so that only streams
+//! are cut: a live tail (a WebSocket) or a streamed search that began before a reload is closed that long after it, without a close
+//! frame. That is wanted: an old worker knows the units of its time alone and costs memory, and Loki itself ends every tail after
+//! an hour (`querier.tail_max_duration`), so that clients that follow logs connect again in any case (`logcli` does), and ask
+//! from the last line that they have seen.
+//!
 //! Each revision has a link of its own, because old and new workers run side by side for a while: with one flag for
 //! both, taking it away would let the old workers keep connections that they are about to close. The link is looked at
 //! when a response's header is written (nginx resolves `$realpath_root` at that moment, while `set` and `if (-f …)` run

@@ -81,7 +81,7 @@ pub struct Cluster {
     pub now: Timestamp,
     /// What agents remember: what they obeyed last, and what they say.
     agents: BTreeMap<UnitName, (Assignment, Report)>,
-    next_address: u8,
+    next_address: u16,
 }
 
 impl Cluster {
@@ -194,7 +194,8 @@ impl Cluster {
             }
         }
         for unit in &changes.create {
-            let address = format!("127.20.0.{}", self.next_address);
+            let [high, low] = self.next_address.to_be_bytes();
+            let address = format!("127.20.{high}.{low}");
             self.next_address += 1;
             let made = ObservedUnit { address: Some(address), connected: true, ..ObservedUnit::default() };
             if *unit.application() == self.observed.name {

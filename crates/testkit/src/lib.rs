@@ -17,8 +17,10 @@ pub mod s3;
 pub mod servers;
 pub mod standin;
 pub mod tcp_proxy;
+pub mod tls;
 mod wait;
 
 pub use process::Process;
 pub use tcp_proxy::TcpProxy;
+pub use tls::TlsTunnel;
 pub use wait::wait_until;

@@ -13,6 +13,8 @@ const fn route(path: PathMatch, role: Role, traffic: Traffic) -> Route {
 
 pub(super) const ROUTES: &[Route] = &[
     route(Exact("/api/v1/push"), Distributor, Push),
+    // Only with the override distributor.influx_endpoint_enabled.
+    route(Exact("/api/v1/push/influx/write"), Distributor, Push),
     route(Exact("/otlp/v1/metrics"), Distributor, Push),
     // Before /prometheus, which the query-frontend takes: it does not know rules.
     route(Prefix("/prometheus/config/v1/rules"), Ruler, Api),
@@ -46,6 +48,7 @@ mod tests {
     fn requests_go_to_the_role_that_serves_them() {
         for (request, to) in [
             ("/api/v1/push", Distributor),
+            ("/api/v1/push/influx/write", Distributor),
             ("/otlp/v1/metrics", Distributor),
             ("/prometheus/api/v1/query_range", QueryFrontend),
             ("/prometheus/config/v1/rules/namespace/group", Ruler),
