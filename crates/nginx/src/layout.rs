@@ -23,7 +23,13 @@ pub struct Layout<'a> {
     pub upstreams: &'a BTreeMap<Upstream, Vec<Server>>,
     /// Whether users speak TLS to it, with the files [`files::CERTIFICATE`] and [`files::KEY`].
     pub tls: bool,
+    /// The one tenant that every request is for, whatever clients say. `None`: clients name their tenant, and what they say goes on as
+    /// it came.
+    pub tenant: Option<&'static str>,
 }
+
+/// The header with the tenant.
+const TENANT: &str = "X-Scope-OrgID";
 
 /// How long old workers may go on with requests after a reload or a graceful stop, in seconds. Longer than every read
 /// timeout, so that a reload never cuts a slow query.
@@ -42,7 +48,7 @@ const CROOKED_TARGET: &str = "~*^[^?]*(?:[#\\\\]|//|(?:/|%2f)(?:[.]|%2e){1,2}(?:
 #[must_use]
 pub fn layout(input: &Layout<'_>) -> Document {
     let upstreams = used_upstreams(input);
-    let mut http = http_settings();
+    let mut http = http_settings(input.tenant);
     http.extend(upstreams.iter().map(|(name, servers)| upstream(*name, servers)));
     http.extend(input.listeners.iter().map(|listener| match listener.protocol {
         Protocol::Http => user_server(input, listener, &upstreams),
@@ -62,7 +68,7 @@ pub fn layout(input: &Layout<'_>) -> Document {
     ])
 }
 
-fn http_settings() -> Vec<Directive> {
+fn http_settings(tenant: Option<&'static str>) -> Vec<Directive> {
     let mut settings = vec![
         simple(Name::AccessLog, ["off"]),
         simple(Name::ServerTokens, ["off"]),
@@ -80,14 +86,9 @@ fn http_settings() -> Vec<Directive> {
         simple(Name::ProxyMaxTempFileSize, ["0"]),
         simple(Name::ProxyHttpVersion, ["1.1"]),
     ];
-    settings.extend(request_headers(""));
+    settings.extend(request_headers("", tenant));
+    settings.extend(tenant.map(|tenant| simple(Name::GrpcSetHeader, [TENANT, tenant])));
     settings.extend([
-        Directive::map(
-            "$http_x_scope_orgid",
-            "$muster_tenant",
-            &[("default", "$http_x_scope_orgid"), ("", "anonymous")],
-        ),
-        simple(Name::GrpcSetHeader, ["X-Scope-OrgID", "$muster_tenant"]),
         Directive::map("$http_upgrade", "$muster_upgrade", &[("default", "upgrade"), ("", "")]),
         // See the crate's section on reloads.
         Directive::map("$realpath_root", "$muster_closing", &[("default", ""), ("~/run/close$", "close")]),
@@ -97,15 +98,18 @@ fn http_settings() -> Vec<Directive> {
 }
 
 /// The headers that units get besides the client's. A location that sets one of its own must set all of these again, or loses them.
-fn request_headers(connection: &'static str) -> [Directive; 5] {
-    [
+fn request_headers(connection: &'static str, tenant: Option<&'static str>) -> Vec<Directive> {
+    let headers = [
         ["Connection", connection],
         ["Host", "$http_host"],
         ["X-Forwarded-For", "$proxy_add_x_forwarded_for"],
         ["X-Forwarded-Proto", "$scheme"],
-        ["X-Scope-OrgID", "$muster_tenant"],
-    ]
-    .map(|header| simple(Name::ProxySetHeader, header))
+    ];
+    headers
+        .into_iter()
+        .chain(tenant.map(|tenant| [TENANT, tenant]))
+        .map(|header| simple(Name::ProxySetHeader, header))
+        .collect()
 }
 
 /// The servers that some route needs, where there are any.
@@ -149,8 +153,11 @@ fn user_server(input: &Layout<'_>, listener: &Listener, upstreams: &Used<'_>) ->
     locations.exact(READY_PATH, vec![ready()]);
     locations.exact(CONNECTIONS_PATH, connections());
     for route in listener.routes {
-        let block =
-            if upstreams.contains_key(&route.to) { proxied(route) } else { unavailable(route.to.role) };
+        let block = if upstreams.contains_key(&route.to) {
+            proxied(route, input.tenant)
+        } else {
+            unavailable(route.to.role)
+        };
         locations.route(route, block);
     }
     locations.below("", vec![answer("404", "not found: this path is not served here\n")]);
@@ -243,7 +250,7 @@ impl Locations {
     }
 }
 
-fn proxied(route: &Route) -> Vec<Directive> {
+fn proxied(route: &Route, tenant: Option<&'static str>) -> Vec<Directive> {
     let mut block = match route.traffic {
         Traffic::Push => [limits("100m", 60), retry(Repeat::Always)].concat(),
         Traffic::Query => [limits("100m", 300), retry(Repeat::Always)].concat(),
@@ -251,7 +258,7 @@ fn proxied(route: &Route) -> Vec<Directive> {
         Traffic::Tail => [
             limits("1m", TAIL_SECONDS),
             vec![simple(Name::ProxySetHeader, ["Upgrade", "$http_upgrade"])],
-            request_headers("$muster_upgrade").into(),
+            request_headers("$muster_upgrade", tenant),
             retry(Repeat::Always),
         ]
         .concat(),

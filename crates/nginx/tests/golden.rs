@@ -40,7 +40,14 @@ fn upstreams(units: &[(Role, &[&str])]) -> BTreeMap<Upstream, Vec<Server>> {
 
 fn text(upstreams: &BTreeMap<Upstream, Vec<Server>>, tls: bool) -> String {
     let listeners = [Listener { port: HTTP_PORT, protocol: Protocol::Http, name: "http", routes: ROUTES }];
-    layout(&Layout { product: Product::Mimir, listeners: &listeners, upstreams, tls }).to_string()
+    layout(&Layout {
+        product: Product::Mimir,
+        listeners: &listeners,
+        upstreams,
+        tls,
+        tenant: Some("anonymous"),
+    })
+    .to_string()
 }
 
 /// Every kind of port and traffic that Mimir has none of.
@@ -52,8 +59,20 @@ fn grpc_and_websockets() {
         Listener { port: 3100, protocol: Protocol::Http, name: "http", routes: TAIL },
         Listener { port: 4317, protocol: Protocol::Grpc, name: "otlp-grpc", routes: SPANS },
     ];
-    let input = Layout { product: Product::Tempo, listeners: &listeners, upstreams: &upstreams, tls: false };
-    golden("grpc.nginx.conf", &layout(&input).to_string());
+    let input = Layout {
+        product: Product::Tempo,
+        listeners: &listeners,
+        upstreams: &upstreams,
+        tls: false,
+        tenant: Some("single-tenant"),
+    };
+    let text = layout(&input).to_string();
+    golden("grpc.nginx.conf", &text);
+    // The tenants of clients: not a word of it, in any of the places where it was.
+    let named = layout(&Layout { tenant: None, ..input }).to_string();
+    let without: String = text.split_inclusive('\n').filter(|line| !line.contains("X-Scope-OrgID")).collect();
+    assert_eq!(text.matches("X-Scope-OrgID").count(), 3);
+    assert_eq!(named, without);
 }
 
 fn golden(name: &str, text: &str) {

@@ -21,11 +21,12 @@ pub(crate) struct Balancer {
 }
 
 /// Lays out the load balancer: every role that a route names gets the ready units that run it; where there is none, those that are
-/// `leaving`, and else those that cannot be seen.
+/// `leaving`, and else those that cannot be seen. `names_tenants`: whether it is clients who name the tenant.
 pub(crate) fn balancer(
     observed: &Observed,
     line: &Line,
     listeners: &[Listener],
+    names_tenants: bool,
     members: &[Member<'_>],
     leaving: &BTreeSet<UnitName>,
 ) -> Balancer {
@@ -70,8 +71,13 @@ pub(crate) fn balancer(
         Tls::On(material) => Some(material.clone()),
         Tls::Off | Tls::Invalid(_) => None,
     };
-    let document =
-        layout(&Layout { product: line.product, listeners, upstreams: &upstreams, tls: tls.is_some() });
+    let document = layout(&Layout {
+        product: line.product,
+        listeners,
+        upstreams: &upstreams,
+        tls: tls.is_some(),
+        tenant: (!names_tenants).then(|| line.workload.one_tenant()),
+    });
     let text = document.to_string();
     let revision = balancer_revision(
         &text,

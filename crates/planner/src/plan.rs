@@ -9,6 +9,7 @@ use muster_model::{
     AppName, Coverage, Finding, HTTP_PORT, Reason, Revision, Role, RoleSet, Status, UnitName, WorkloadStatus,
 };
 use muster_products::Endpoint;
+use muster_products::charm::MULTI_TENANCY;
 use muster_relation::{Assignment, ClusterData};
 
 use crate::balancer;
@@ -17,6 +18,7 @@ use crate::config::{self, Rendered};
 use crate::gate::{self, Gate};
 use crate::observed::{CarryOver, NO_EPOCH, ObjectStore, Observed, ObservedUnit, ObservedWorker, Probe, Tls};
 use crate::peers::Peers;
+use crate::remote_write;
 use crate::rollout::{Coming, Member, Others, Rollout, Want, rollout};
 use crate::status::{self, Progress};
 use crate::validate::{self, Declared, Line};
@@ -157,6 +159,9 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
     let checked = validate::options(observed, &line, &mut findings);
     let options = &checked.options;
     let listeners = line.workload.listeners(options);
+    // While an option is wrong the units keep their config, of which only they know whether it has tenants. One that has none does
+    // not mind what clients say.
+    let names_tenants = options.boolean(MULTI_TENANCY) || !checked.good;
     let declared = validate::workers(observed, &line, &mut findings);
     let coverage = coverage(observed, &line, &declared);
     unit_counts(observed, &mut findings);
@@ -177,14 +182,15 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
 
     let keepers = coverage.units.get(&line.workload.replicated_role()).copied().unwrap_or(0);
     let mut carry = observed.carry.clone();
-    let rendered = match (checked.good, &observed.object_store) {
-        (true, ObjectStore::Related { storage, probe: Probe::Ready { .. } }) => {
+    remote_write::check(observed, line.product, &coverage, &mut findings);
+    let rendered = match (checked.good, &observed.object_store, remote_write::targets(observed)) {
+        (true, ObjectStore::Related { storage, probe: Probe::Ready { .. } }, Some(targets)) => {
             let factor = config::replication_factor(observed, &line, options, keepers, &mut findings);
             if gate == Gate::Open {
                 carry.replication_factor = Some(factor);
                 carry.store = Some(claims::place(storage));
             }
-            Some(config::render(observed, &line, options, storage, factor))
+            Some(config::render(observed, &line, options, storage, factor, &targets))
         }
         _ => None,
     };
@@ -202,7 +208,14 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
     // The load balancer keeps what it has while some unit that it routes to is about to say what it does, and while it would
     // have to serve without its certificate.
     let publishes = has_certificate && !members.iter().any(|m| m.unit.unknown && m.unit.answers_probe);
-    let before = balancer::balancer(observed, &line, &listeners, &members, &observed.carry.leaving_balancer);
+    let before = balancer::balancer(
+        observed,
+        &line,
+        &listeners,
+        names_tenants,
+        &members,
+        &observed.carry.leaving_balancer,
+    );
     let settled = publishes && balancer::all_run(observed, &before.revision);
     let alone = alone(&members, &line, &listeners);
     let coming = coming(observed, &declared);
@@ -229,7 +242,7 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
     let balancer = if out == observed.carry.leaving_balancer {
         before
     } else {
-        balancer::balancer(observed, &line, &listeners, &members, &out)
+        balancer::balancer(observed, &line, &listeners, names_tenants, &members, &out)
     };
 
     let mut assignments = rollout.assignments.clone();
