@@ -11,7 +11,7 @@ use serde_json::Value;
 const DISABLED: &str = "metrics-generator disabled. Add a relation over send-remote-write: muster integrate \
                         tempo:send-remote-write MIMIR";
 
-/// A Mimir in one process, and a Tempo in two that share all roles: both take spans, and both make metrics.
+/// A Mimir and a Tempo, each in one process.
 fn documents() -> String {
     let tempo = "---
 apiVersion: muster.dev/v1alpha1
@@ -26,7 +26,7 @@ spec:
   overrides: {metrics_generator: {registry: {collection_interval: 1s}}}
 ";
     let mimir = documents::coordinator("mimir", "  s3: {secret: mimir-s3}");
-    let workers = [("mimir-worker", "mimir", 1), ("tempo-worker", "tempo", 2)];
+    let workers = [("mimir-worker", "mimir", 1), ("tempo-worker", "tempo", 1)];
     let workers = workers.map(|(name, of, units)| documents::worker(name, of, units, &["all"]));
     format!("{mimir}{tempo}{}", workers.concat())
 }
@@ -51,7 +51,8 @@ async fn push(model: &Model, spans: u32, service: &str) -> anyhow::Result<()> {
 async fn counted(mimir: &Client, spans: u32, service: &str) -> anyhow::Result<()> {
     let query = format!("sum(traces_spanmetrics_calls_total{{service={service:?}}})");
     let mut last = String::new();
-    let counted = wait_until(&format!("{spans} calls of {service}"), SAID, async || {
+    let what = format!("{spans} calls of {service}");
+    let counted = wait_until(&what, SAID, async || {
         let found = mimir.query(&query).await;
         last = format!("{found:?}");
         let (_, value) = *found.ok()?.first()?.points.first()?;
@@ -72,24 +73,35 @@ async fn spans_become_metrics_in_the_mimir_that_is_related() -> anyhow::Result<(
     let with = rolled_out(&model, &without).await?;
     ensure!(tempo(&with)["remoteWrite"] == serde_json::json!(["mimir"]), "{said} {}", tempo(&with));
     ensure!(tempo(&with)["message"] == "", "{}", tempo(&with));
-    says(&model.muster(&["explain", "tempo"]).await?, &["related by send-remote-write", "mimir"])?;
+    says(
+        &model.muster(&["explain", "application", "tempo"]).await?,
+        &["related by send-remote-write", "mimir"],
+    )?;
     push(&model, 20, "first").await?;
     let mimir = Client::new(model.gateway("mimir").await?);
     counted(&mimir, 20, "first").await?;
 
     // Now Mimir wants to know whose they are. Tempo has no tenants: they are the one's to whom all belonged so far.
     model.muster(&["config", "mimir", "multi-tenancy=true"]).await?;
-    let named = rolled_out(&model, &with).await?;
-    push(&model, 10, "second").await?;
+    rolled_out(&model, &with).await?;
+    // Both units make metrics of the same service, on hosts of one name.
+    model.muster(&["scale", "tempo-worker", "2"]).await?;
+    let two = |status: &Value| status["applications"]["tempo-worker"]["scale"] == 2 && is_active(status);
+    model.wait("two units", ACTIVE, two).await?;
+    push(&model, 20, "second").await?;
     let anonymous = Client { tenant: Some("anonymous".to_owned()), ..mimir.clone() };
-    counted(&anonymous, 10, "second").await?;
+    counted(&anonymous, 20, "second").await?;
+    let units = anonymous
+        .query("count by (muster_unit) (traces_spanmetrics_calls_total{service=\"second\"})")
+        .await?;
+    ensure!(units.len() == 2, "{units:?}");
     counted(&anonymous, 20, "first").await?;
     ensure!(mimir.query("up").await.is_err_and(|error| format!("{error:#}").contains("401")));
 
     model.muster(&["remove-relation", "mimir:receive-remote-write", "tempo"]).await?;
-    let last = rolled_out(&model, &named).await?;
-    ensure!(tempo(&last)["message"] == DISABLED, "{}", tempo(&last));
-    ensure!(tempo(&last)["revision"] == tempo(&without)["revision"]);
+    let back = |status: &Value| tempo(status)["revision"] == tempo(&without)["revision"];
+    let last = model.wait("the config without metrics", ACTIVE, back).await?;
+    ensure!(tempo(&last)["remoteWrite"].is_null(), "{}", tempo(&last));
     model.stop().await?;
     nothing_left(&model)
 }

@@ -72,7 +72,8 @@ impl Gateways {
 
     async fn sees_all(&self, tenant: Option<&str>, pushed: &Pushed) -> anyhow::Result<()> {
         let mut last = String::new();
-        let seen = wait_until(&format!("{} for {tenant:?}", pushed.run), SAID, async || {
+        let what = format!("{} for {tenant:?}", pushed.run);
+        let seen = wait_until(&what, SAID, async || {
             let seen = self.seen(tenant, pushed).await;
             last = format!("{seen:?}");
             seen.ok().filter(|seen| *seen == [true; 4]).map(drop)
@@ -139,8 +140,30 @@ async fn data_is_its_tenants_alone_where_clients_name_them() -> anyhow::Result<(
     ensure!(one("single-tenant").await?[2..] == [true; 2]);
     ensure!(one("a").await? == [false; 4]);
 
-    switch(&model, false).await?;
-    gateways.sees_all(None, &old).await?;
+    // Units flush and leave as ever.
+    for name in ALL {
+        let (charm, next) = (format!("{name}-worker-k8s"), format!("{name}-next"));
+        model.muster(&["deploy", &charm, &next]).await?;
+        model.muster(&["integrate", name, &next]).await?;
+    }
+    let all = |status: &Value| {
+        is_active(status) && ALL.iter().all(|name| !status["applications"][format!("{name}-next")].is_null())
+    };
+    model.wait("the next workers", ACTIVE, all).await?;
+    for name in ALL {
+        model.muster(&["remove-application", "--yes", &format!("{name}-worker")]).await?;
+    }
+    let gone = |status: &Value| {
+        is_active(status) && ALL.iter().all(|name| status["applications"][format!("{name}-worker")].is_null())
+    };
+    model.wait("the first workers to be gone", ACTIVE, gone).await?;
+    let found = async || {
+        let [.., http, grpc] = gateways.seen(Some("a"), &a).await.ok()?;
+        (http && grpc).then_some(())
+    };
+    wait_until("spans that were flushed", SAID, found).await?;
+    let b = gateways.seen(Some("b"), &a).await?;
+    ensure!(b == [false; 4], "{b:?}");
     model.stop().await?;
     nothing_left(&model)
 }
@@ -160,7 +183,6 @@ async fn refused(gateways: &Gateways, pushed: &Pushed) -> anyhow::Result<()> {
     ensure!(On(None).trace(&gateways.traces, pushed.http.trace).await? == StatusCode::UNAUTHORIZED);
     let answer = On(None).otlp_http(&gateways.http, &Span::random(), run).await?;
     let grpc = On(None).otlp_grpc(&gateways.grpc, &Span::random(), run).await?;
-    eprintln!("MEASURED {} {} {grpc:?}", answer.status, answer.excerpt());
     ensure!(answer.status == StatusCode::UNAUTHORIZED, "{} {}", answer.status, answer.excerpt());
     ensure!(grpc.status == StatusCode::UNAUTHORIZED, "{grpc:?}");
     Ok(())

@@ -58,7 +58,7 @@ pub struct CoordinatorSpec {
     pub s3: Option<ObjectStorageReference>,
     /// The remote-write relation: the Mimir coordinators that the metrics made of spans are written to. Tempo only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(extend("maxItems" = 8, "x-kubernetes-list-type" = "set"), inner(length(min = 1, max = 53)))]
+    #[schemars(extend("maxItems" = 8, "x-kubernetes-list-type" = "set"), inner(length(min = 1, max = 53), regex(pattern = "^[a-z]([-a-z0-9]*[a-z0-9])?$")))]
     pub remote_write: Vec<String>,
     /// The charm's options by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

@@ -24,7 +24,7 @@ pub struct Layout<'a> {
     /// Whether users speak TLS to it, with the files [`files::CERTIFICATE`] and [`files::KEY`].
     pub tls: bool,
     /// The one tenant that every request is for, whatever clients say. `None`: clients name their tenant, and what they say goes on as
-    /// it came.
+    /// it came; data that names none is refused.
     pub tenant: Option<&'static str>,
 }
 
@@ -87,7 +87,10 @@ fn http_settings(tenant: Option<&'static str>) -> Vec<Directive> {
         simple(Name::ProxyHttpVersion, ["1.1"]),
     ];
     settings.extend(request_headers("", tenant));
-    settings.extend(tenant.map(|tenant| simple(Name::GrpcSetHeader, [TENANT, tenant])));
+    settings.push(match tenant {
+        Some(tenant) => simple(Name::GrpcSetHeader, [TENANT, tenant]),
+        None => Directive::map("$http_x_scope_orgid", "$muster_nobody", &[("default", ""), ("", "1")]),
+    });
     settings.extend([
         Directive::map("$http_upgrade", "$muster_upgrade", &[("default", "upgrade"), ("", "")]),
         // See the crate's section on reloads.
@@ -158,7 +161,7 @@ fn user_server(input: &Layout<'_>, listener: &Listener, upstreams: &Used<'_>) ->
         } else {
             unavailable(route.to.role)
         };
-        locations.route(route, block);
+        locations.route(route, [nobodys(input, route, listener.protocol), block].concat());
     }
     locations.below("", vec![answer("404", "not found: this path is not served here\n")]);
     block.extend(locations.0);
@@ -166,14 +169,14 @@ fn user_server(input: &Layout<'_>, listener: &Listener, upstreams: &Used<'_>) ->
 }
 
 /// gRPC has no place for texts: a code alone is what clients turn into a status (gRPC's own mapping:
-/// 404 is UNIMPLEMENTED, 503 is UNAVAILABLE). Nothing asks clients to close: a reload sends them GOAWAY.
+/// 401 is UNAUTHENTICATED, 404 is UNIMPLEMENTED, 503 is UNAVAILABLE). Nothing asks clients to close: a reload sends them GOAWAY.
 fn grpc_server(input: &Layout<'_>, listener: &Listener, upstreams: &Used<'_>) -> Directive {
     let mut block = listen(listener.port, Protocol::Grpc, input.tls);
     let mut locations = Locations::default();
     for route in listener.routes {
         let there = upstreams.contains_key(&route.to);
         let block = if there { grpc_proxied(route) } else { vec![simple(Name::Return, ["503"])] };
-        locations.route(route, block);
+        locations.route(route, [nobodys(input, route, listener.protocol), block].concat());
     }
     locations.below("", vec![simple(Name::Return, ["404"])]);
     block.extend(locations.0);
@@ -274,6 +277,19 @@ fn proxied(route: &Route, tenant: Option<&'static str>) -> Vec<Directive> {
 
 /// How long a WebSocket may be silent: as long as Loki keeps one open by default.
 const TAIL_SECONDS: u32 = 3600;
+
+/// Refuses data that names no tenant where clients must. Not all products do so in a way that tells clients not to try again: Tempo's
+/// receivers say that they are unavailable.
+fn nobodys(input: &Layout<'_>, route: &Route, protocol: Protocol) -> Vec<Directive> {
+    if input.tenant.is_some() || route.traffic != Traffic::Push {
+        return Vec::new();
+    }
+    let refusal = match protocol {
+        Protocol::Http => answer("401", "no tenant: name it in the header X-Scope-OrgID\n"),
+        Protocol::Grpc => simple(Name::Return, ["401"]),
+    };
+    vec![Directive::with(Name::If, ["($muster_nobody)"], vec![refusal])]
+}
 
 fn grpc_proxied(route: &Route) -> Vec<Directive> {
     vec![
