@@ -124,7 +124,7 @@ fn written() -> Vec<((&'static str, Value), Expected)> {
         (coordinator(json!({"labels": {"a": 1}})), Refused("spec.labels")),
         (coordinator(json!({"remoteWrite": ["mimir"]})), Refused("spec.remoteWrite is for tempo")),
         (coordinator(json!({"product": "tempo", "remoteWrite": "mimir"})), Refused("spec.remoteWrite")),
-        (coordinator(json!({"product": "tempo", "remoteWrite": ["m", "m"]})), Refused("Duplicate value")),
+        (coordinator(json!({"product": "tempo", "remoteWrite": ["m", "m"]})), Refused("duplicate entries")),
         (coordinator(json!({"product": "tempo", "remoteWrite": ["../m"]})), Refused("spec.remoteWrite[0]")),
         (coordinator(json!({"tolerations": {}})), Refused("spec.tolerations")),
         (

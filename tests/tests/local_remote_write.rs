@@ -28,7 +28,20 @@ spec:
     let mimir = documents::coordinator("mimir", "  s3: {secret: mimir-s3}");
     let workers = [("mimir-worker", "mimir", 1), ("tempo-worker", "tempo", 1)];
     let workers = workers.map(|(name, of, units)| documents::worker(name, of, units, &["all"]));
-    format!("{mimir}{tempo}{}", workers.concat())
+    format!("{mimir}{tempo}{}{}", workers.concat(), certificate())
+}
+
+/// A Secret `cert` with a certificate, its own authority, for the first units of every network that a model can have: which one it
+/// gets is only known once it is up.
+fn certificate() -> String {
+    let names = (16..=254).flat_map(|network| (1..=8).map(move |host| format!("127.{network}.0.{host}")));
+    let made = rcgen::generate_simple_self_signed(names.collect::<Vec<_>>()).expect("a certificate");
+    let data = serde_json::json!({
+        "tls.crt": made.cert.pem(), "tls.key": made.signing_key.serialize_pem(), "ca.crt": made.cert.pem(),
+    });
+    format!(
+        "---\n{{apiVersion: v1, kind: Secret, metadata: {{name: cert}}, type: kubernetes.io/tls, stringData: {data}}}\n"
+    )
 }
 
 /// Waits until all is active with another config of Tempo than `before`.
@@ -83,7 +96,7 @@ async fn spans_become_metrics_in_the_mimir_that_is_related() -> anyhow::Result<(
 
     // Now Mimir wants to know whose they are. Tempo has no tenants: they are the one's to whom all belonged so far.
     model.muster(&["config", "mimir", "multi-tenancy=true"]).await?;
-    rolled_out(&model, &with).await?;
+    let named = rolled_out(&model, &with).await?;
     // Both units make metrics of the same service, on hosts of one name.
     model.muster(&["scale", "tempo-worker", "2"]).await?;
     let two = |status: &Value| status["applications"]["tempo-worker"]["scale"] == 2 && is_active(status);
@@ -97,6 +110,15 @@ async fn spans_become_metrics_in_the_mimir_that_is_related() -> anyhow::Result<(
     ensure!(units.len() == 2, "{units:?}");
     counted(&anonymous, 20, "first").await?;
     ensure!(mimir.query("up").await.is_err_and(|error| format!("{error:#}").contains("401")));
+
+    // From here on Mimir's load balancer wants TLS. It is asked past it.
+    let worker = &named["applications"]["mimir-worker"]["units"]["mimir-worker/0"]["address"];
+    let past =
+        Client { base: format!("http://{}:8080", worker.as_str().context("no address")?), ..anonymous };
+    model.muster(&["integrate", "mimir", "cert"]).await?;
+    rolled_out(&model, &named).await?;
+    push(&model, 20, "third").await?;
+    counted(&past, 20, "third").await?;
 
     model.muster(&["remove-relation", "mimir:receive-remote-write", "tempo"]).await?;
     let back = |status: &Value| tempo(status)["revision"] == tempo(&without)["revision"];

@@ -93,14 +93,14 @@ fn revisions(status: &Value) -> [Value; 3] {
     ALL.map(|name| status["applications"][name]["revision"].clone())
 }
 
-/// Switches multi-tenancy in all three, and waits until every unit has taken it up.
-async fn switch(model: &Model, on: bool) -> anyhow::Result<()> {
+/// Switches multi-tenancy on in all three, and waits until every unit has taken it up.
+async fn switch_on(model: &Model) -> anyhow::Result<()> {
     let before = revisions(&model.status().await?);
     for name in ALL {
-        model.muster(&["config", name, &format!("multi-tenancy={on}")]).await?;
+        model.muster(&["config", name, "multi-tenancy=true"]).await?;
     }
     let other = |status: &Value| revisions(status).iter().zip(&before).all(|(now, before)| now != before);
-    model.wait("multi-tenancy to be switched", ACTIVE, |status| is_active(status) && other(status)).await?;
+    model.wait("multi-tenancy to be on", ACTIVE, |status| is_active(status) && other(status)).await?;
     Ok(())
 }
 
@@ -129,7 +129,7 @@ async fn data_is_its_tenants_alone_where_clients_name_them() -> anyhow::Result<(
         &["muster config loki multi-tenancy=true"],
     )?;
 
-    switch(&model, true).await?;
+    switch_on(&model).await?;
     let a = gateways.push(Some("a"), "tenants").await?;
     gateways.sees_all(Some("a"), &a).await?;
     ensure!(gateways.seen(Some("b"), &a).await? == [false; 4]);
