@@ -56,7 +56,8 @@ pub struct CoordinatorSpec {
     /// The S3 relation. The coordinator is blocked without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub s3: Option<ObjectStorageReference>,
-    /// The remote-write relation: the Mimir coordinators that the metrics made of spans are written to. Tempo only.
+    /// The remote-write relation: the Mimir coordinators that the metrics made of spans are written to. The certificate of one that
+    /// has one must be for NAME.NAMESPACE.svc, on one machine for its load balancer's address. Tempo only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("maxItems" = 8, "x-kubernetes-list-type" = "set"), inner(length(min = 1, max = 53), regex(pattern = "^[a-z]([-a-z0-9]*[a-z0-9])?$")))]
     pub remote_write: Vec<String>,
