@@ -904,7 +904,7 @@ fn the_load_balancer_names_the_tenant_unless_clients_do() {
         cluster.observed.spec.config.insert("multi-tenancy".to_owned(), value);
         cluster.settle();
         (
-            balancer_document(&cluster).contains("X-Scope-OrgID"),
+            balancer_document(&cluster).contains("_set_header X-Scope-OrgID"),
             config(&cluster)["multitenancy_enabled"].clone(),
         )
     };
