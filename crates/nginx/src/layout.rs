@@ -23,9 +23,29 @@ pub struct Layout<'a> {
     pub upstreams: &'a BTreeMap<Upstream, Vec<Server>>,
     /// Whether users speak TLS to it, with the files [`files::CERTIFICATE`] and [`files::KEY`].
     pub tls: bool,
-    /// The one tenant that every request is for, whatever clients say. `None`: clients name their tenant, and what they say goes on as
-    /// it came; data that names none is refused.
-    pub tenant: Option<&'static str>,
+    /// Whose the requests are.
+    pub tenant: Tenant,
+}
+
+/// Whose requests are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tenant {
+    /// All are this one tenant's, whatever clients say.
+    One(&'static str),
+    /// The one's whom clients name, or nobody's: the header goes on as it came, and units know what to do with it.
+    AsSaid,
+    /// The same, but data that is nobody's is refused.
+    MustBeSaid,
+}
+
+impl Tenant {
+    /// The directive that sets the header, where it is not the client's.
+    fn header(self, name: Name) -> Option<Directive> {
+        match self {
+            Self::One(tenant) => Some(simple(name, [TENANT, tenant])),
+            Self::AsSaid | Self::MustBeSaid => None,
+        }
+    }
 }
 
 /// The header with the tenant.
@@ -68,7 +88,7 @@ pub fn layout(input: &Layout<'_>) -> Document {
     ])
 }
 
-fn http_settings(tenant: Option<&'static str>) -> Vec<Directive> {
+fn http_settings(tenant: Tenant) -> Vec<Directive> {
     let mut settings = vec![
         simple(Name::AccessLog, ["off"]),
         simple(Name::ServerTokens, ["off"]),
@@ -87,10 +107,10 @@ fn http_settings(tenant: Option<&'static str>) -> Vec<Directive> {
         simple(Name::ProxyHttpVersion, ["1.1"]),
     ];
     settings.extend(request_headers("", tenant));
-    settings.push(match tenant {
-        Some(tenant) => simple(Name::GrpcSetHeader, [TENANT, tenant]),
-        None => Directive::map("$http_x_scope_orgid", "$muster_nobody", &[("default", ""), ("", "1")]),
-    });
+    settings.extend(tenant.header(Name::GrpcSetHeader));
+    if tenant == Tenant::MustBeSaid {
+        settings.push(Directive::map("$http_x_scope_orgid", "$muster_nobody", &[("default", ""), ("", "1")]));
+    }
     settings.extend([
         Directive::map("$http_upgrade", "$muster_upgrade", &[("default", "upgrade"), ("", "")]),
         // See the crate's section on reloads.
@@ -101,18 +121,15 @@ fn http_settings(tenant: Option<&'static str>) -> Vec<Directive> {
 }
 
 /// The headers that units get besides the client's. A location that sets one of its own must set all of these again, or loses them.
-fn request_headers(connection: &'static str, tenant: Option<&'static str>) -> Vec<Directive> {
+fn request_headers(connection: &'static str, tenant: Tenant) -> Vec<Directive> {
     let headers = [
         ["Connection", connection],
         ["Host", "$http_host"],
         ["X-Forwarded-For", "$proxy_add_x_forwarded_for"],
         ["X-Forwarded-Proto", "$scheme"],
     ];
-    headers
-        .into_iter()
-        .chain(tenant.map(|tenant| [TENANT, tenant]))
-        .map(|header| simple(Name::ProxySetHeader, header))
-        .collect()
+    let headers = headers.into_iter().map(|header| simple(Name::ProxySetHeader, header));
+    headers.chain(tenant.header(Name::ProxySetHeader)).collect()
 }
 
 /// The servers that some route needs, where there are any.
@@ -253,7 +270,7 @@ impl Locations {
     }
 }
 
-fn proxied(route: &Route, tenant: Option<&'static str>) -> Vec<Directive> {
+fn proxied(route: &Route, tenant: Tenant) -> Vec<Directive> {
     let mut block = match route.traffic {
         Traffic::Push => [limits("100m", 60), retry(Repeat::Always)].concat(),
         Traffic::Query => [limits("100m", 300), retry(Repeat::Always)].concat(),
@@ -281,7 +298,7 @@ const TAIL_SECONDS: u32 = 3600;
 /// Refuses data that names no tenant where clients must. Not all products do so in a way that tells clients not to try again: Tempo's
 /// receivers say that they are unavailable.
 fn nobodys(input: &Layout<'_>, route: &Route, protocol: Protocol) -> Vec<Directive> {
-    if input.tenant.is_some() || route.traffic != Traffic::Push {
+    if input.tenant != Tenant::MustBeSaid || route.traffic != Traffic::Push {
         return Vec::new();
     }
     let refusal = match protocol {

@@ -7,7 +7,7 @@ use muster_model::route::PathMatch::{Exact, Prefix};
 use muster_model::route::Traffic::{Api, Push, Query, Tail, Upload};
 use muster_model::route::{Listener, PathMatch, Protocol, Route, Traffic, Upstream};
 use muster_model::{HTTP_PORT, Product, Role};
-use muster_nginx::{Layout, Server, layout};
+use muster_nginx::{Layout, Server, Tenant, layout};
 
 const fn route(path: PathMatch, role: Role, traffic: Traffic) -> Route {
     Route { path, to: Upstream { role, port: HTTP_PORT }, traffic }
@@ -45,7 +45,7 @@ fn text(upstreams: &BTreeMap<Upstream, Vec<Server>>, tls: bool) -> String {
         listeners: &listeners,
         upstreams,
         tls,
-        tenant: Some("anonymous"),
+        tenant: Tenant::One("anonymous"),
     })
     .to_string()
 }
@@ -64,11 +64,11 @@ fn grpc_and_websockets() {
         listeners: &listeners,
         upstreams: &upstreams,
         tls: false,
-        tenant: Some("single-tenant"),
+        tenant: Tenant::One("single-tenant"),
     };
     let text = layout(&input).to_string();
     golden("grpc.nginx.conf", &text);
-    golden("tenants.nginx.conf", &layout(&Layout { tenant: None, ..input }).to_string());
+    golden("tenants.nginx.conf", &layout(&Layout { tenant: Tenant::MustBeSaid, ..input }).to_string());
 }
 
 fn golden(name: &str, text: &str) {

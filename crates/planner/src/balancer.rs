@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use muster_model::route::{Listener, Upstream};
 use muster_model::{Revision, Role, RoleSet, TlsMaterial, UnitName};
-use muster_nginx::{Layout, Server, layout};
+use muster_nginx::{Layout, Server, Tenant, layout};
+use muster_products::charm::MULTI_TENANCY;
 use muster_relation::{Assignment, ClusterData, Run, Service};
 
 use crate::config::balancer_revision;
@@ -12,7 +13,7 @@ use crate::gate::Gate;
 use crate::observed::{NO_EPOCH, Observed, ObservedUnit, Tls};
 use crate::peers::Peers;
 use crate::rollout::Member;
-use crate::validate::Line;
+use crate::validate::{Checked, Line};
 
 /// The load balancer's document and its hash.
 pub(crate) struct Balancer {
@@ -21,12 +22,12 @@ pub(crate) struct Balancer {
 }
 
 /// Lays out the load balancer: every role that a route names gets the ready units that run it; where there is none, those that are
-/// `leaving`, and else those that cannot be seen. `names_tenants`: whether it is clients who name the tenant.
+/// `leaving`, and else those that cannot be seen.
 pub(crate) fn balancer(
     observed: &Observed,
     line: &Line,
     listeners: &[Listener],
-    names_tenants: bool,
+    tenant: Tenant,
     members: &[Member<'_>],
     leaving: &BTreeSet<UnitName>,
 ) -> Balancer {
@@ -76,7 +77,7 @@ pub(crate) fn balancer(
         listeners,
         upstreams: &upstreams,
         tls: tls.is_some(),
-        tenant: (!names_tenants).then(|| line.workload.one_tenant()),
+        tenant,
     });
     let text = document.to_string();
     let revision = balancer_revision(
@@ -91,6 +92,18 @@ pub(crate) fn balancer(
         tls,
     };
     Balancer { revision, cluster }
+}
+
+/// Whose requests are.
+pub(crate) fn tenant(line: &Line, checked: &Checked) -> Tenant {
+    if !checked.good {
+        // The units keep their config, and only they know whether it has tenants. One that has none does not mind what clients say.
+        Tenant::AsSaid
+    } else if checked.options.boolean(MULTI_TENANCY) {
+        Tenant::MustBeSaid
+    } else {
+        Tenant::One(line.workload.one_tenant())
+    }
 }
 
 fn targets(listeners: &[Listener]) -> impl Iterator<Item = Upstream> {

@@ -9,7 +9,6 @@ use muster_model::{
     AppName, Coverage, Finding, HTTP_PORT, Reason, Revision, Role, RoleSet, Status, UnitName, WorkloadStatus,
 };
 use muster_products::Endpoint;
-use muster_products::charm::MULTI_TENANCY;
 use muster_relation::{Assignment, ClusterData};
 
 use crate::balancer;
@@ -159,9 +158,7 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
     let checked = validate::options(observed, &line, &mut findings);
     let options = &checked.options;
     let listeners = line.workload.listeners(options);
-    // While an option is wrong the units keep their config, of which only they know whether it has tenants. One that has none does
-    // not mind what clients say.
-    let names_tenants = options.boolean(MULTI_TENANCY) || !checked.good;
+    let tenant = balancer::tenant(&line, &checked);
     let declared = validate::workers(observed, &line, &mut findings);
     let coverage = coverage(observed, &line, &declared);
     unit_counts(observed, &mut findings);
@@ -208,14 +205,8 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
     // The load balancer keeps what it has while some unit that it routes to is about to say what it does, and while it would
     // have to serve without its certificate.
     let publishes = has_certificate && !members.iter().any(|m| m.unit.unknown && m.unit.answers_probe);
-    let before = balancer::balancer(
-        observed,
-        &line,
-        &listeners,
-        names_tenants,
-        &members,
-        &observed.carry.leaving_balancer,
-    );
+    let before =
+        balancer::balancer(observed, &line, &listeners, tenant, &members, &observed.carry.leaving_balancer);
     let settled = publishes && balancer::all_run(observed, &before.revision);
     let alone = alone(&members, &line, &listeners);
     let coming = coming(observed, &declared);
@@ -242,7 +233,7 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
     let balancer = if out == observed.carry.leaving_balancer {
         before
     } else {
-        balancer::balancer(observed, &line, &listeners, names_tenants, &members, &out)
+        balancer::balancer(observed, &line, &listeners, tenant, &members, &out)
     };
 
     let mut assignments = rollout.assignments.clone();

@@ -903,15 +903,15 @@ fn the_load_balancer_names_the_tenant_unless_clients_do() {
     let mut set = |value: OptionValue| {
         cluster.observed.spec.config.insert("multi-tenancy".to_owned(), value);
         cluster.settle();
-        (
-            balancer_document(&cluster).contains("_set_header X-Scope-OrgID"),
-            config(&cluster)["multitenancy_enabled"].clone(),
-        )
+        let document = balancer_document(&cluster);
+        let says = |word: &str| document.contains(word);
+        let tenants = config(&cluster)["multitenancy_enabled"].clone();
+        (says("_set_header X-Scope-OrgID"), says("return 401"), tenants)
     };
-    assert_eq!(set(OptionValue::Boolean(true)), (false, true.into()));
-    // What is wrong with an option makes nobody's data another one's.
-    assert_eq!(set(OptionValue::Text("banana".to_owned())), (false, true.into()));
-    assert_eq!(set(OptionValue::Boolean(false)), (true, false.into()));
+    assert_eq!(set(OptionValue::Boolean(true)), (false, true, true.into()));
+    // What is wrong with an option makes nobody's data another one's, and refuses nothing that units take.
+    assert_eq!(set(OptionValue::Text("banana".to_owned())), (false, false, true.into()));
+    assert_eq!(set(OptionValue::Boolean(false)), (true, false, false.into()));
     cluster.observed.spec.overrides = Some(yaml::from_str("{multitenancy_enabled: true}").unwrap());
     check_blocked(&mut cluster, &["muster config mimir multi-tenancy=true"]);
 }
