@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, ensure};
 use hyper::Method;
-use hyper::header::CONTENT_TYPE;
+use hyper::header::{CONTENT_TYPE, HeaderName};
 use muster_testkit::http::{Client, Response, encode};
 use muster_testkit::wait_until;
 use serde_json::{Value, json};
@@ -20,8 +20,11 @@ const DEADLINE: Duration = Duration::from_secs(10);
 pub struct Logs {
     gateway: String,
     run: String,
+    tenant: Option<String>,
     written: BTreeSet<String>,
 }
+
+const TENANT: HeaderName = HeaderName::from_static("x-scope-orgid");
 
 /// Nanoseconds since 1970.
 fn now() -> u128 {
@@ -32,7 +35,13 @@ impl Logs {
     /// A client of the load balancer at `gateway`.
     #[must_use]
     pub fn new(gateway: &str, run: &str) -> Self {
-        Self { gateway: gateway.to_owned(), run: run.to_owned(), written: BTreeSet::new() }
+        Self { gateway: gateway.to_owned(), run: run.to_owned(), tenant: None, written: BTreeSet::new() }
+    }
+
+    /// The same on behalf of a tenant.
+    #[must_use]
+    pub fn of_tenant(self, tenant: &str) -> Self {
+        Self { tenant: Some(tenant.to_owned()), ..self }
     }
 
     /// One request of any kind.
@@ -47,7 +56,9 @@ impl Logs {
         body: String,
     ) -> anyhow::Result<Response> {
         let mut client = Client::new(&self.gateway)?;
-        client.send(method, path, &[(CONTENT_TYPE, kind)], body, DEADLINE).await
+        let tenant = self.tenant.as_deref().map(|tenant| (TENANT, tenant));
+        let headers: Vec<_> = [(CONTENT_TYPE, kind)].into_iter().chain(tenant).collect();
+        client.send(method, path, &headers, body, DEADLINE).await
     }
 
     async fn post(&self, path: &str, body: &Value) -> anyhow::Result<()> {

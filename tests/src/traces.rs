@@ -12,8 +12,7 @@ use muster_testkit::http::{Client, Response, encode};
 use serde_json::{Value, json};
 
 const DEADLINE: Duration = Duration::from_secs(10);
-/// The type of a body that is one JSON document.
-const JSON: &[(HeaderName, &str)] = &[(CONTENT_TYPE, "application/json")];
+const TENANT: HeaderName = HeaderName::from_static("x-scope-orgid");
 
 /// One span that makes a trace.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -141,14 +140,76 @@ fn thrift(kind: u8, id: u16, content: &[u8]) -> Vec<u8> {
     [&[kind], id.to_be_bytes().as_slice(), content].concat()
 }
 
-async fn send(
-    base: &str,
-    method: Method,
-    path: &str,
-    headers: &[(HeaderName, &str)],
-    body: String,
-) -> anyhow::Result<Response> {
-    Client::new(base)?.send(method, path, headers, body, DEADLINE).await
+/// On whose behalf something is sent: the tenant, if one is named.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct On<'a>(pub Option<&'a str>);
+
+impl On<'_> {
+    async fn get(self, base: &str, path: &str) -> anyhow::Result<Response> {
+        let headers: Vec<_> = self.0.map(|tenant| (TENANT, tenant)).into_iter().collect();
+        Client::new(base)?.send(Method::GET, path, &headers, String::new(), DEADLINE).await
+    }
+
+    async fn post(self, base: &str, path: &str, body: &Value) -> anyhow::Result<Response> {
+        let tenant = self.0.map(|tenant| (TENANT, tenant));
+        let headers: Vec<_> = [(CONTENT_TYPE, "application/json")].into_iter().chain(tenant).collect();
+        Client::new(base)?.send(Method::POST, path, &headers, body.to_string(), DEADLINE).await
+    }
+
+    /// The answer to a span by OTLP over HTTP.
+    ///
+    /// # Errors
+    /// No answer.
+    pub async fn otlp_http(self, base: &str, span: &Span, service: &str) -> anyhow::Result<Response> {
+        self.post(base, "/v1/traces", &span.otlp_json(service)).await
+    }
+
+    /// The answer to a span by OTLP over gRPC.
+    ///
+    /// # Errors
+    /// No answer.
+    pub async fn otlp_grpc(self, address: &str, span: &Span, service: &str) -> anyhow::Result<GrpcAnswer> {
+        let path = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+        self.grpc(address, path, &span.otlp_protobuf(service)).await
+    }
+
+    /// The status of the answer to a query for a trace by its id.
+    ///
+    /// # Errors
+    /// No answer.
+    pub async fn trace(self, query: &str, trace: u128) -> anyhow::Result<StatusCode> {
+        Ok(self.get(query, &format!("/api/traces/{trace:032x}")).await?.status)
+    }
+
+    async fn grpc(self, address: &str, path: &str, message: &[u8]) -> anyhow::Result<GrpcAnswer> {
+        let call = async {
+            let stream = tokio::net::TcpStream::connect(address).await?;
+            let (mut sender, connection) =
+                hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
+            let driver = tokio::spawn(connection);
+            // Not compressed, then the length.
+            let mut body = vec![0];
+            body.extend(u32::try_from(message.len())?.to_be_bytes());
+            body.extend(message);
+            let mut request = Request::builder()
+                .method(Method::POST)
+                .uri(format!("http://{address}{path}"))
+                .header(CONTENT_TYPE, "application/grpc")
+                .header(TE, "trailers");
+            if let Some(tenant) = self.0 {
+                request = request.header(TENANT, tenant);
+            }
+            let request = request.body(Full::new(Bytes::from(body)))?;
+            let answer = sender.send_request(request).await?;
+            let (head, body) = answer.into_parts();
+            let body = body.collect().await?;
+            let of = |headers: &hyper::HeaderMap| Some(headers.get("grpc-status")?.to_str().ok()?.to_owned());
+            let grpc_status = body.trailers().and_then(of).or_else(|| of(&head.headers));
+            driver.abort();
+            anyhow::Ok(GrpcAnswer { status: head.status, grpc_status })
+        };
+        tokio::time::timeout(DEADLINE, call).await.context("no answer in time")?
+    }
 }
 
 /// Sends a span by OTLP over HTTP to `base`.
@@ -156,7 +217,7 @@ async fn send(
 /// # Errors
 /// It is refused.
 pub async fn push_otlp_http(base: &str, span: &Span, service: &str) -> anyhow::Result<()> {
-    accepted(send(base, Method::POST, "/v1/traces", JSON, span.otlp_json(service).to_string()).await?)
+    accepted(On(None).otlp_http(base, span, service).await?)
 }
 
 /// Sends a span to Zipkin's URL.
@@ -165,7 +226,7 @@ pub async fn push_otlp_http(base: &str, span: &Span, service: &str) -> anyhow::R
 /// It is refused.
 pub async fn push_zipkin(url: &str, span: &Span, service: &str) -> anyhow::Result<()> {
     let base = url.strip_suffix("/api/v2/spans").context("no URL of Zipkin")?;
-    accepted(send(base, Method::POST, "/api/v2/spans", JSON, span.zipkin(service).to_string()).await?)
+    accepted(On(None).post(base, "/api/v2/spans", &span.zipkin(service)).await?)
 }
 
 /// Sends a span to Jaeger's URL, in Thrift.
@@ -199,30 +260,7 @@ pub struct GrpcAnswer {
 /// # Errors
 /// No answer.
 pub async fn grpc(address: &str, path: &str, message: &[u8]) -> anyhow::Result<GrpcAnswer> {
-    let call = async {
-        let stream = tokio::net::TcpStream::connect(address).await?;
-        let (mut sender, connection) =
-            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
-        let driver = tokio::spawn(connection);
-        // Not compressed, then the length.
-        let mut body = vec![0];
-        body.extend(u32::try_from(message.len())?.to_be_bytes());
-        body.extend(message);
-        let request = Request::builder()
-            .method(Method::POST)
-            .uri(format!("http://{address}{path}"))
-            .header(CONTENT_TYPE, "application/grpc")
-            .header(TE, "trailers")
-            .body(Full::new(Bytes::from(body)))?;
-        let answer = sender.send_request(request).await?;
-        let (head, body) = answer.into_parts();
-        let body = body.collect().await?;
-        let of = |headers: &hyper::HeaderMap| Some(headers.get("grpc-status")?.to_str().ok()?.to_owned());
-        let grpc_status = body.trailers().and_then(of).or_else(|| of(&head.headers));
-        driver.abort();
-        anyhow::Ok(GrpcAnswer { status: head.status, grpc_status })
-    };
-    tokio::time::timeout(DEADLINE, call).await.context("no answer in time")?
+    On(None).grpc(address, path, message).await
 }
 
 /// Sends a span by OTLP over gRPC.
@@ -230,8 +268,7 @@ pub async fn grpc(address: &str, path: &str, message: &[u8]) -> anyhow::Result<G
 /// # Errors
 /// It is refused.
 pub async fn push_otlp_grpc(address: &str, span: &Span, service: &str) -> anyhow::Result<()> {
-    let path = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
-    let answer = grpc(address, path, &span.otlp_protobuf(service)).await?;
+    let answer = On(None).otlp_grpc(address, span, service).await?;
     ensure!(answer.status == StatusCode::OK && answer.grpc_status.as_deref() == Some("0"), "{answer:?}");
     Ok(())
 }
@@ -252,14 +289,9 @@ pub async fn push_jaeger_grpc(address: &str, span: &Span, service: &str) -> anyh
 /// # Errors
 /// No answer, or another than "found" and "not found".
 pub async fn is_found(query: &str, trace: u128) -> anyhow::Result<bool> {
-    let answer = send(query, Method::GET, &format!("/api/traces/{trace:032x}"), &[], String::new()).await?;
-    ensure!(
-        [StatusCode::OK, StatusCode::NOT_FOUND].contains(&answer.status),
-        "{} {}",
-        answer.status,
-        answer.excerpt()
-    );
-    Ok(answer.status == StatusCode::OK)
+    let status = On(None).trace(query, trace).await?;
+    ensure!([StatusCode::OK, StatusCode::NOT_FOUND].contains(&status), "{status}");
+    Ok(status == StatusCode::OK)
 }
 
 /// How many traces a TraceQL query finds.
@@ -268,8 +300,7 @@ pub async fn is_found(query: &str, trace: u128) -> anyhow::Result<bool> {
 /// The query fails.
 pub async fn search(query: &str, traceql: &str) -> anyhow::Result<usize> {
     let q = encode(traceql);
-    let answer =
-        send(query, Method::GET, &format!("/api/search?limit=1000&q={q}"), &[], String::new()).await?;
+    let answer = On(None).get(query, &format!("/api/search?limit=1000&q={q}")).await?;
     ensure!(answer.status.is_success(), "{} {}", answer.status, answer.excerpt());
     let found: Value = serde_json::from_slice(&answer.body)?;
     Ok(found["traces"].as_array().map_or(0, Vec::len))

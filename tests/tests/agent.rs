@@ -441,6 +441,7 @@ fn proxy_document(mark: &str) -> String {
         listeners: &listeners,
         upstreams: &upstreams,
         tls: false,
+        tenant: muster_nginx::Tenant::AsSaid,
     };
     muster_nginx::layout(&layout).to_string()
 }

@@ -11,9 +11,10 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Secret};
 use kube::ResourceExt as _;
 use kube::api::ListParams;
 use kube::config::Kubeconfig;
+use muster_model::yaml;
 use muster_testkit::kubernetes::Level;
 use muster_testkit::{binaries, wait_until};
-use muster_tests::kubernetes::{S3_ADDRESS, Site, objects};
+use muster_tests::kubernetes::{S3_ADDRESS, Site, objects, s3_secret};
 use serde_json::{Value, json};
 
 /// How long a step may take on a machine that builds and tests at the same time.
@@ -279,6 +280,77 @@ async fn what_an_edit_would_change_is_shown_to_who_may_read_what_it_depends_on()
     .unwrap();
     let (out, _) = diff_as(&viewer, &["mimir", "retention-period=60d"], 1);
     assert!(out.contains("+  compactor_blocks_retention_period: 60d"), "{out}");
+}
+
+/// The newest shared config of a coordinator.
+async fn config(site: &Site, namespace: &str, name: &str) -> Option<Value> {
+    let revision = site.coordinator(namespace, name).await?.status?.revision?;
+    let secret = site.api::<Secret>(namespace).get(&format!("{name}-cluster")).await.ok()?;
+    let text = String::from_utf8(secret.data?.remove(&format!("{revision}.conf"))?.0).ok()?;
+    yaml::from_str(&text).ok()
+}
+
+/// Waits until a Tempo's config says this about where metrics are written to.
+async fn wait_remote_write(site: &Site, pointer: &str, expected: &Value) {
+    let mut last = None;
+    let place = format!("/metrics_generator/storage/remote_write{pointer}");
+    wait_until(&format!("{expected} at {place}"), SETTLED, async || {
+        last = config(site, "shop", "tempo").await;
+        (last.as_ref()?.pointer(&place).unwrap_or(&Value::Null) == expected).then_some(())
+    })
+    .await
+    .unwrap_or_else(|error| panic!("{error:#}: {last:?}"));
+}
+
+/// Nothing that happens to the Mimir is an event of the Tempo, and each is looked at for it all the same.
+#[tokio::test]
+async fn a_tempo_follows_the_mimir_that_it_writes_metrics_to() {
+    let site = Site::start(Level::Controllers).await;
+    let _doubles = site.doubles();
+    let operator = site.operator("operator-0");
+    operator.wait_leads(SETTLED).await;
+    site.namespace("shop").await;
+    let tempo = json!({"apiVersion": "muster.dev/v1alpha1", "kind": "Coordinator", "metadata": {"name": "tempo"},
+                       "spec": {"product": "tempo", "s3": {"secret": "s3"}, "remoteWrite": ["mimir"],
+                                "config": {"always-enable-otlp-grpc": true}}});
+    let mut traces = worker("tempo-worker", &json!({}));
+    traces["spec"]["coordinator"] = "tempo".into();
+    site.apply("shop", &[tempo, traces]).await;
+    site.wait_status("shop", "tempo", "blocked", "coordinator \"mimir\" does not exist", SETTLED).await;
+    wait_remote_write(&site, "", &Value::Null).await;
+
+    let mut mimir = coordinator("mimir");
+    mimir["spec"]["s3"]["secret"] = "mimir-s3".into();
+    site.apply("shop", &[s3_secret("mimir-s3", "shop-mimir"), mimir, worker("mimir-worker", &json!({}))])
+        .await;
+    let url = |scheme| json!(format!("{scheme}://mimir.shop.svc:8080/api/v1/push"));
+    wait_remote_write(&site, "/0/url", &url("http")).await;
+    site.wait_active("shop", "tempo", SETTLED).await;
+
+    site.patch_coordinator("shop", "mimir", json!({"config": {"multi-tenancy": true}})).await;
+    wait_remote_write(&site, "/0/headers/X-Scope-OrgID", &json!("anonymous")).await;
+    // A certificate that is yet to come changes nothing; the one that comes does.
+    site.patch_coordinator("shop", "mimir", json!({"tls": {"secret": "mimir-tls"}})).await;
+    site.wait_status("shop", "tempo", "waiting", "waiting for the certificate of mimir", SETTLED).await;
+    wait_remote_write(&site, "/0/url", &url("http")).await;
+    let pem = |kind: &str| format!("-----BEGIN {kind}-----\nAAAA\n-----END {kind}-----\n");
+    let certificate = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "mimir-tls"},
+                             "type": "kubernetes.io/tls",
+                             "stringData": {"tls.crt": pem("CERTIFICATE"), "tls.key": pem("PRIVATE KEY"),
+                                            "ca.crt": pem("CERTIFICATE")}});
+    site.apply("shop", &[certificate]).await;
+    wait_remote_write(&site, "/0/url", &url("https")).await;
+    wait_remote_write(&site, "/0/tls_config/ca", &json!(pem("CERTIFICATE"))).await;
+
+    let output = Command::new(binaries::path("muster"))
+        .arg("--kubeconfig")
+        .arg(site.cluster.kubeconfig())
+        .args(["--namespace", "shop", "remove-relation", "tempo:send-remote-write", "mimir"])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    wait_remote_write(&site, "", &Value::Null).await;
+    site.wait_status("shop", "tempo", "active", "metrics-generator disabled", SETTLED).await;
 }
 
 #[tokio::test]

@@ -185,7 +185,8 @@ fn tempo_takes_spans_and_finds_them() {
 
 /// A config that the binary refuses is said, and one that a unit cannot run with is taken back.
 async fn refuses_and_goes_back(site: &Site, namespace: &str, coordinator: &str) {
-    site.patch_coordinator(namespace, coordinator, json!({"overrides": {"no_such_section": {"key": 1}}})).await;
+    site.patch_coordinator(namespace, coordinator, json!({"overrides": {"no_such_section": {"key": 1}}}))
+        .await;
     wait_status(site, namespace, "a refused config", ACTIVE, |status| {
         let accepted = condition(status, coordinator, "ConfigAccepted");
         accepted["message"].as_str().unwrap_or_default().contains("no_such_section")

@@ -122,6 +122,10 @@ fn written() -> Vec<((&'static str, Value), Expected)> {
         (coordinator(json!({"overrides": "a: b"})), Refused("spec.overrides")),
         (coordinator(json!({"networkPolicies": "yes"})), Refused("spec.networkPolicies")),
         (coordinator(json!({"labels": {"a": 1}})), Refused("spec.labels")),
+        (coordinator(json!({"remoteWrite": ["mimir"]})), Refused("spec.remoteWrite is for tempo")),
+        (coordinator(json!({"product": "tempo", "remoteWrite": "mimir"})), Refused("spec.remoteWrite")),
+        (coordinator(json!({"product": "tempo", "remoteWrite": ["m", "m"]})), Refused("duplicate entries")),
+        (coordinator(json!({"product": "tempo", "remoteWrite": ["../m"]})), Refused("spec.remoteWrite[0]")),
         (coordinator(json!({"tolerations": {}})), Refused("spec.tolerations")),
         (
             coordinator(json!({"resources": {"limits": {"cpu": "a lot"}}})),

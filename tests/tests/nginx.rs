@@ -17,7 +17,8 @@ use muster_model::route::{Listener, Protocol, Route, Traffic, Upstream};
 use muster_model::{HTTP_PORT, Product, Revision, Role};
 use muster_nginx::{
     CONNECTIONS_PATH, Connections, DRAIN_DEADLINE_MS, Layout, READY_PATH, SETTLE_MS, STATUS_PORT, Server,
-    UnitValues, arguments, check_arguments, files, layout, ready_body, unit_document, waiting_connections,
+    Tenant, UnitValues, arguments, check_arguments, files, layout, ready_body, unit_document,
+    waiting_connections,
 };
 use muster_tests::load::{Load, Request};
 use nix::sys::signal::{Signal, kill, killpg};
@@ -69,8 +70,12 @@ fn upstreams<'a>(units: impl IntoIterator<Item = &'a Stub>) -> Upstreams {
 }
 
 fn text(routes: &'static [Route], upstreams: &Upstreams, tls: bool) -> String {
+    of_tenant(Tenant::One("anonymous"), routes, upstreams, tls)
+}
+
+fn of_tenant(tenant: Tenant, routes: &'static [Route], upstreams: &Upstreams, tls: bool) -> String {
     let listeners = [Listener { port: HTTP_PORT, protocol: Protocol::Http, name: "http", routes }];
-    layout(&Layout { product: Product::Mimir, listeners: &listeners, upstreams, tls }).to_string()
+    layout(&Layout { product: Product::Mimir, listeners: &listeners, upstreams, tls, tenant }).to_string()
 }
 
 // nginx ------------------------------------------------------------------------------------------------------------
@@ -498,16 +503,33 @@ async fn hostile_paths_match_themselves_alone() {
 #[tokio::test]
 async fn every_location_passes_the_tenant_and_the_host() {
     let stub = Stub::start().await;
-    let nginx = Nginx::start(&text(ROUTES, &upstreams([&stub]), false)).await;
+    let one = Nginx::start(&text(ROUTES, &upstreams([&stub]), false)).await;
+    let many = Nginx::start(&of_tenant(Tenant::MustBeSaid, ROUTES, &upstreams([&stub]), false)).await;
+    let any = Nginx::start(&of_tenant(Tenant::AsSaid, ROUTES, &upstreams([&stub]), false)).await;
+    let named = "\r\nX-Scope-OrgID: team-a";
+    let cases: [(&Nginx, &str, &[&str]); 6] = [
+        (&one, "", &["anonymous"]),
+        (&one, named, &["anonymous"]),
+        (&many, "", &[]),
+        (&many, named, &["team-a"]),
+        (&any, "", &[]),
+        (&any, named, &["team-a"]),
+    ];
     for path in PATHS {
-        for (given, expected) in [("", "anonymous"), ("\r\nX-Scope-OrgID: team-a", "team-a")] {
+        for (nginx, given, expected) in &cases {
+            if path == "/api/v1/push" && expected.is_empty() && std::ptr::eq(*nginx, &many) {
+                let answer = nginx.request(&format!("POST {path} HTTP/1.1"), b"body").await;
+                assert_eq!(answer.status, 401);
+                assert!(stub.take().is_empty(), "data of nobody is refused");
+                continue;
+            }
             let answer = nginx.request(&format!("POST {path}?a=%2F HTTP/1.1{given}"), b"body").await;
             assert_eq!(answer.status, 200, "{path}");
             let seen = stub.take();
             assert_eq!(seen.len(), 1, "{path}");
             assert_eq!(seen[0].target, format!("{path}?a=%2F"));
             assert_eq!((seen[0].method.as_str(), seen[0].body), ("POST", 4));
-            assert_eq!(seen[0].header("x-scope-orgid"), [expected], "{path}");
+            assert_eq!(seen[0].header("x-scope-orgid"), *expected, "{path}");
             assert_eq!(seen[0].header("host"), ["lb.test:8080"], "{path}");
             assert_eq!(seen[0].header("connection"), [""; 0], "{path}");
             assert_eq!(seen[0].header("x-forwarded-for"), ["127.0.0.1"], "{path}");

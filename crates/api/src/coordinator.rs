@@ -31,6 +31,8 @@ use crate::{Condition, UnitStatusMessage};
         .message("metadata.name: write at most 53 lower-case letters, digits and '-', starting with a letter"),
     validation = Rule::new("self.spec.product == oldSelf.spec.product")
         .message("spec.product cannot change; deploy another coordinator"),
+    validation = Rule::new("!has(self.spec.remoteWrite) || self.spec.remoteWrite.size() == 0 || self.spec.product == 'tempo'")
+        .message("spec.remoteWrite is for tempo, no other product writes metrics; remove it"),
     printcolumn(name = "Product", type_ = "string", json_path = ".spec.product"),
     printcolumn(name = "Status", type_ = "string", json_path = ".status.status"),
     printcolumn(name = "Message", type_ = "string", json_path = ".status.message"),
@@ -54,6 +56,11 @@ pub struct CoordinatorSpec {
     /// The S3 relation. The coordinator is blocked without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub s3: Option<ObjectStorageReference>,
+    /// The remote-write relation: the Mimir coordinators that the metrics made of spans are written to. The certificate of one that
+    /// has one must be for NAME.NAMESPACE.svc, on one machine for its load balancer's address. Tempo only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("maxItems" = 8, "x-kubernetes-list-type" = "set"), inner(length(min = 1, max = 53), regex(pattern = "^[a-z]([-a-z0-9]*[a-z0-9])?$")))]
+    pub remote_write: Vec<String>,
     /// The charm's options by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub config: BTreeMap<String, OptionValue>,

@@ -50,6 +50,9 @@ pub struct ApplicationStatus {
     /// The applications that this one is related to: endpoint (`cluster`, `s3`, `certificates`) to name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub relations: BTreeMap<String, AppName>,
+    /// The coordinators that this one sends metrics to, over `send-remote-write`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remote_write: Vec<AppName>,
     /// Conditions, of coordinators.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,

@@ -11,7 +11,8 @@ use muster_model::{
     AppName, Finding, ObjectStorage, Reason, Secret, Subject, TlsMaterial, WorkloadStatus, yaml,
 };
 use muster_planner::{
-    CarryOver, Claim, ObjectStore, Observed, ObservedWorker, Probe, Seeds, Tls, contested, plan,
+    CarryOver, Claim, ObjectStore, Observed, ObservedWorker, Probe, RemoteWriteTarget, Seeds, Tls, contested,
+    plan,
 };
 
 use crate::applications::TLS_SECRET_TYPE;
@@ -184,6 +185,7 @@ pub(crate) fn observe(named: &[(AppName, &Document)]) -> Vec<(Observed, Option<F
                 .collect(),
             object_store,
             tls: tls(coordinator, named),
+            remote_write: remote_write(coordinator, &coordinators, named),
             seeds: Seeds::Units,
             obstacles: Vec::new(),
             carry: CarryOver::default(),
@@ -279,6 +281,22 @@ fn object_store(
             (answering(embedded(name)), Some(note))
         }
     }
+}
+
+/// What the coordinators are that metrics are to be written to. Where their load balancers will be makes no difference here.
+fn remote_write(
+    coordinator: &Coordinator,
+    coordinators: &BTreeMap<&AppName, &Coordinator>,
+    named: &[(AppName, &Document)],
+) -> BTreeMap<String, RemoteWriteTarget> {
+    let target = |name: &String| {
+        let found = coordinators.iter().find(|(other, _)| other.as_str() == name);
+        let target = found.map_or(RemoteWriteTarget::Missing, |(_, found)| {
+            RemoteWriteTarget::of(name, &found.spec, Some(name), &tls(found, named))
+        });
+        (name.clone(), target)
+    };
+    coordinator.spec.remote_write.iter().map(target).collect()
 }
 
 fn answering(storage: ObjectStorage) -> ObjectStore {

@@ -316,8 +316,10 @@ pub(crate) fn application(name: &AppName, status: &ModelStatus, width: usize) ->
     if !application.roles.is_empty() {
         facts.push(("roles".to_owned(), application.roles.join(", ")));
     }
+    let relations = application.relations.iter().map(|(end, app)| (end.as_str(), app));
+    let remote_write = application.remote_write.iter().map(|app| ("send-remote-write", app));
     facts.extend(
-        application.relations.iter().map(|(end, app)| (format!("related by {end}"), app.to_string())),
+        relations.chain(remote_write).map(|(end, app)| (format!("related by {end}"), app.to_string())),
     );
     facts.extend(application.endpoints.iter().map(|(purpose, url)| (purpose.clone(), url.clone())));
     facts.extend(application.revision.iter().map(|revision| ("revision".to_owned(), revision.clone())));

@@ -176,6 +176,7 @@ pub(crate) fn application(
         scale,
         roles: Vec::new(),
         relations: BTreeMap::new(),
+        remote_write: Vec::new(),
         conditions: Vec::new(),
         coverage: None,
         revision: None,

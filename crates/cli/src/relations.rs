@@ -26,28 +26,47 @@ enum Endpoint {
     S3,
     /// Coordinator and certificate.
     Certificates,
+    /// A coordinator that writes metrics, and one that takes them.
+    RemoteWrite,
+}
+
+/// Which of the two applications of a relation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// The one whose document names the other.
+    Holder,
+    /// The one that is named.
+    Named,
 }
 
 impl Endpoint {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Cluster => "cluster",
-            Self::S3 => "s3",
-            Self::Certificates => "certificates",
+    /// What it is called on one of its ends.
+    fn at(self, end: End) -> &'static str {
+        match (self, end) {
+            (Self::Cluster, _) => "cluster",
+            (Self::S3, _) => "s3",
+            (Self::Certificates, _) => "certificates",
+            (Self::RemoteWrite, End::Holder) => "send-remote-write",
+            (Self::RemoteWrite, End::Named) => "receive-remote-write",
         }
     }
 
     /// Whether a person who writes `text` after the colon means this endpoint. The names of Canonical's charms are
     /// understood too: `mimir-cluster`, `s3-credentials`.
-    fn is_meant_by(self, text: &str) -> bool {
+    fn is_meant_by(self, end: End, text: &str) -> bool {
         let product_cluster =
             || text.strip_suffix("-cluster").is_some_and(|product| product.parse::<Product>().is_ok());
-        text == self.as_str()
+        text == self.at(end)
             || match self {
                 Self::Cluster => product_cluster(),
                 Self::S3 => text == "s3-credentials",
-                Self::Certificates => false,
+                Self::Certificates | Self::RemoteWrite => false,
             }
+    }
+
+    /// Whether it takes more than one relation.
+    fn takes_many(self) -> bool {
+        self == Self::RemoteWrite
     }
 }
 
@@ -130,11 +149,13 @@ pub(crate) fn between(apps: &Applications, one: &Side, other: &Side) -> Result<R
         }
     };
     for side in [one, other] {
-        if let Some(endpoint) = side.endpoint.as_ref().filter(|text| !relation.endpoint.is_meant_by(text)) {
+        let end = if side.app == relation.holder { End::Holder } else { End::Named };
+        let wrong = side.endpoint.as_ref().filter(|text| !relation.endpoint.is_meant_by(end, text));
+        if let Some(endpoint) = wrong {
             return Err(RelationError::WrongEndpoint {
                 app: side.app.clone(),
                 endpoint: endpoint.clone(),
-                right: relation.endpoint.as_str(),
+                right: relation.endpoint.at(end),
             });
         }
     }
@@ -157,6 +178,11 @@ fn between_names(
         (Nature::ObjectStore, Nature::Coordinator) => relation(Endpoint::S3, other, one),
         (Nature::Coordinator, Nature::Certificate) => relation(Endpoint::Certificates, one, other),
         (Nature::Certificate, Nature::Coordinator) => relation(Endpoint::Certificates, other, one),
+        (Nature::Coordinator, Nature::Coordinator) => match (apps.product(one)?, apps.product(other)?) {
+            (Product::Tempo, Product::Mimir) => relation(Endpoint::RemoteWrite, one, other),
+            (Product::Mimir, Product::Tempo) => relation(Endpoint::RemoteWrite, other, one),
+            _ => None,
+        },
         _ => None,
     })
 }
@@ -166,7 +192,8 @@ fn candidates(apps: &Applications, app: &AppName) -> String {
     let fits = |other: &AppName| {
         let relation = between_names(apps, app, other).ok().flatten()?;
         let matches = relation.endpoint != Endpoint::Cluster || relation.products(apps).is_ok();
-        matches.then(|| format!("{other} ({})", relation.endpoint.as_str()))
+        let end = if *app == relation.holder { End::Holder } else { End::Named };
+        matches.then(|| format!("{other} ({})", relation.endpoint.at(end)))
     };
     let found: Vec<String> = apps.iter().filter_map(|(other, _)| fits(other)).collect();
     if found.is_empty() { "nothing that is in the model".to_owned() } else { found.join(", ") }
@@ -175,8 +202,8 @@ fn candidates(apps: &Applications, app: &AppName) -> String {
 impl Relation {
     /// Both sides as `app:endpoint`, the holder of the relation first.
     pub(crate) fn sides(&self) -> (String, String) {
-        let side = |app: &AppName| format!("{app}:{}", self.endpoint.as_str());
-        (side(&self.holder), side(&self.named))
+        let side = |app: &AppName, end| format!("{app}:{}", self.endpoint.at(end));
+        (side(&self.holder, End::Holder), side(&self.named, End::Named))
     }
 
     /// The document that holds the relation once it is there, or `None` where it is there already.
@@ -185,26 +212,27 @@ impl Relation {
             self.products(apps)?;
         }
         let mut document = apps.get(&self.holder)?.clone();
-        match current(&document, self.endpoint) {
-            Some(current) if current == self.named.as_str() => return Ok(None),
-            Some(current) => {
-                return Err(RelationError::Occupied {
-                    holder: self.holder.clone(),
-                    current: current.to_owned(),
-                });
-            }
-            None => set(&mut document, self.endpoint, Some(&self.named)),
+        let current = related(&document, self.endpoint);
+        if current.contains(&self.named.as_str()) {
+            return Ok(None);
         }
+        if let Some(current) = current.first().filter(|_| !self.endpoint.takes_many()) {
+            return Err(RelationError::Occupied {
+                holder: self.holder.clone(),
+                current: (*current).to_owned(),
+            });
+        }
+        relate(&mut document, self.endpoint, &self.named);
         Ok(Some(document))
     }
 
     /// The document that held the relation, without it.
     pub(crate) fn remove(&self, apps: &Applications) -> Result<Document, RelationError> {
         let mut document = apps.get(&self.holder)?.clone();
-        if current(&document, self.endpoint) != Some(self.named.as_str()) {
+        if !related(&document, self.endpoint).contains(&self.named.as_str()) {
             return Err(RelationError::NotRelated(self.holder.clone(), self.named.clone()));
         }
-        set(&mut document, self.endpoint, None);
+        separate(&mut document, self.endpoint, &self.named);
         Ok(document)
     }
 
@@ -231,18 +259,18 @@ impl Relation {
 
 /// The documents that name `app`, without the relations to it: what is left of them once it is removed.
 pub(crate) fn without(apps: &Applications, app: &AppName) -> Vec<Document> {
-    let endpoints = [Endpoint::Cluster, Endpoint::S3, Endpoint::Certificates];
+    let endpoints = [Endpoint::Cluster, Endpoint::S3, Endpoint::Certificates, Endpoint::RemoteWrite];
     let removed_kind = apps.get(app).map(Document::kind).ok();
     apps.iter()
         .filter_map(|(_, document)| {
             let mut changed = document.clone();
             for endpoint in endpoints {
                 let names_kind = match endpoint {
-                    Endpoint::Cluster => muster_api::Kind::Coordinator,
+                    Endpoint::Cluster | Endpoint::RemoteWrite => muster_api::Kind::Coordinator,
                     Endpoint::S3 | Endpoint::Certificates => muster_api::Kind::Secret,
                 };
-                if removed_kind == Some(names_kind) && current(&changed, endpoint) == Some(app.as_str()) {
-                    set(&mut changed, endpoint, None);
+                if removed_kind == Some(names_kind) {
+                    separate(&mut changed, endpoint, app);
                 }
             }
             (changed != *document).then_some(changed)
@@ -251,26 +279,49 @@ pub(crate) fn without(apps: &Applications, app: &AppName) -> Vec<Document> {
 }
 
 /// What the document is related to at that endpoint.
-fn current(document: &Document, endpoint: Endpoint) -> Option<&str> {
+fn related(document: &Document, endpoint: Endpoint) -> Vec<&str> {
     match (document, endpoint) {
-        (Document::Worker(worker), Endpoint::Cluster) => worker.spec.coordinator.as_deref(),
-        (Document::Coordinator(c), Endpoint::S3) => c.spec.s3.as_ref().map(|s3| s3.secret.as_str()),
-        (Document::Coordinator(c), Endpoint::Certificates) => {
-            c.spec.tls.as_ref().map(|tls| tls.secret.as_str())
+        (Document::Worker(worker), Endpoint::Cluster) => {
+            worker.spec.coordinator.as_deref().into_iter().collect()
         }
-        _ => None,
+        (Document::Coordinator(c), Endpoint::S3) => c.spec.s3.iter().map(|s3| s3.secret.as_str()).collect(),
+        (Document::Coordinator(c), Endpoint::Certificates) => {
+            c.spec.tls.iter().map(|tls| tls.secret.as_str()).collect()
+        }
+        (Document::Coordinator(c), Endpoint::RemoteWrite) => {
+            c.spec.remote_write.iter().map(String::as_str).collect()
+        }
+        _ => Vec::new(),
     }
 }
 
-fn set(document: &mut Document, endpoint: Endpoint, named: Option<&AppName>) {
-    let named = named.map(ToString::to_string);
+/// Relates the document to `named`, instead of what it is related to where the endpoint takes only one.
+fn relate(document: &mut Document, endpoint: Endpoint, named: &AppName) {
+    let named = named.to_string();
     match (document, endpoint) {
-        (Document::Worker(worker), Endpoint::Cluster) => worker.spec.coordinator = named,
+        (Document::Worker(worker), Endpoint::Cluster) => worker.spec.coordinator = Some(named),
         (Document::Coordinator(c), Endpoint::S3) => {
-            c.spec.s3 = named.map(|secret| ObjectStorageReference { secret })
+            c.spec.s3 = Some(ObjectStorageReference { secret: named });
         }
         (Document::Coordinator(c), Endpoint::Certificates) => {
-            c.spec.tls = named.map(|secret| TlsReference { secret })
+            c.spec.tls = Some(TlsReference { secret: named })
+        }
+        (Document::Coordinator(c), Endpoint::RemoteWrite) => c.spec.remote_write.push(named),
+        _ => {}
+    }
+}
+
+/// Takes the relation to `named` away, if there is one.
+fn separate(document: &mut Document, endpoint: Endpoint, named: &AppName) {
+    if !related(document, endpoint).contains(&named.as_str()) {
+        return;
+    }
+    match (document, endpoint) {
+        (Document::Worker(worker), Endpoint::Cluster) => worker.spec.coordinator = None,
+        (Document::Coordinator(c), Endpoint::S3) => c.spec.s3 = None,
+        (Document::Coordinator(c), Endpoint::Certificates) => c.spec.tls = None,
+        (Document::Coordinator(c), Endpoint::RemoteWrite) => {
+            c.spec.remote_write.retain(|name| name != named.as_str());
         }
         _ => {}
     }
@@ -335,6 +386,60 @@ mod tests {
             ("mimir", "nothing", "not in the model"),
         ] {
             let error = integrated(one, other).unwrap_err().to_string();
+            assert!(error.contains(expected), "{one} {other}: {error}");
+        }
+    }
+
+    const TRACES: &str = "
+{apiVersion: muster.dev/v1alpha1, kind: Coordinator, metadata: {name: tempo}, spec: {product: tempo, remoteWrite: [other]}}
+---
+{apiVersion: muster.dev/v1alpha1, kind: Coordinator, metadata: {name: other}, spec: {product: mimir}}
+---
+{apiVersion: muster.dev/v1alpha1, kind: Coordinator, metadata: {name: loki}, spec: {product: loki}}
+";
+
+    #[test]
+    fn metrics_are_written_to_as_many_as_one_likes() {
+        let apps = model(TRACES);
+        let between = |one: &str, other: &str| between(&apps, &side(one), &side(other));
+        let written = |document: Document| match document {
+            Document::Coordinator(coordinator) => coordinator.spec.remote_write,
+            _ => panic!(),
+        };
+        for (one, other) in [
+            ("tempo", "mimir"),
+            ("mimir", "tempo"),
+            ("tempo:send-remote-write", "mimir"),
+            ("mimir:receive-remote-write", "tempo:send-remote-write"),
+        ] {
+            let relation = between(one, other).unwrap();
+            assert_eq!(written(relation.add(&apps).unwrap().unwrap()), ["other", "mimir"], "{one} {other}");
+            assert_eq!(
+                relation.sides(),
+                ("tempo:send-remote-write".to_owned(), "mimir:receive-remote-write".to_owned())
+            );
+            assert!(matches!(relation.remove(&apps), Err(RelationError::NotRelated(..))));
+        }
+        let there = between("tempo", "other").unwrap();
+        assert_eq!(there.add(&apps), Ok(None));
+        assert!(written(there.remove(&apps).unwrap()).is_empty());
+        let gone = without(&apps, &app("other"));
+        assert!(
+            matches!(&gone[..], [Document::Coordinator(tempo)] if tempo.spec.remote_write.is_empty()),
+            "{gone:?}"
+        );
+
+        for (one, other, expected) in [
+            ("tempo:receive-remote-write", "mimir", "write tempo:send-remote-write"),
+            ("tempo", "mimir:send-remote-write", "write mimir:receive-remote-write"),
+            ("tempo", "loki", "tempo can be related to mimir (send-remote-write), other (send-remote-write)"),
+            (
+                "mimir",
+                "other",
+                "mimir can be related to mimir-read (cluster), s3 (s3), tempo (receive-remote-write)",
+            ),
+        ] {
+            let error = between(one, other).unwrap_err().to_string();
             assert!(error.contains(expected), "{one} {other}: {error}");
         }
     }

@@ -185,7 +185,8 @@ fn scale(application: &ApplicationStatus) -> Cell {
 }
 
 fn related(application: &ApplicationStatus) -> String {
-    application.relations.values().map(|name| name.as_str()).collect::<Vec<_>>().join(",")
+    let related = application.relations.values().chain(&application.remote_write);
+    related.map(|name| name.as_str()).collect::<Vec<_>>().join(",")
 }
 
 /// Roles as short as they can be said: atomic roles that make up a meta role are shown by its name.

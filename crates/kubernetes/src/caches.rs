@@ -197,6 +197,7 @@ impl Watches<'_> {
         let (wake, caches) = (self.wake.clone(), Arc::clone(self.caches));
         let mut listed: Vec<Key> = Vec::new();
         let mut claims: HashMap<Key, Claims> = HashMap::new();
+        let mut specs: HashMap<Key, Option<i64>> = HashMap::new();
         self.watch(
             watcher::Config::default(),
             Box::new(move |event| {
@@ -214,6 +215,18 @@ impl Watches<'_> {
                     }
                     Event::Init => {
                         claims.clear();
+                        false
+                    }
+                    Event::InitDone => false,
+                };
+                let spec_changed = match &event {
+                    Event::Apply(object) | Event::InitApply(object) => {
+                        let now = object.meta().generation;
+                        specs.insert(Key::of(object), now) != Some(now)
+                    }
+                    Event::Delete(object) => specs.remove(&Key::of(object)).is_some(),
+                    Event::Init => {
+                        specs.clear();
                         false
                     }
                     Event::InitDone => false,
@@ -238,6 +251,9 @@ impl Watches<'_> {
                     wake.worker(&key);
                     for worker in caches.workers.of(&key) {
                         wake.worker(&Key::of(worker.as_ref()));
+                    }
+                    if spec_changed {
+                        wake_writers(&key, &caches, &wake);
                     }
                 }
                 // Others that want its bucket may have it now.
@@ -340,6 +356,7 @@ impl Watches<'_> {
                         coordinator.0.as_ref().ok().and_then(|coordinator| coordinator.spec.tls.as_ref());
                     if tls.is_some_and(|tls| touched.contains(&key.sibling(&tls.secret))) {
                         wake.coordinator(&key);
+                        wake_writers(&key, &caches, &wake);
                     }
                 }
             }),
@@ -398,6 +415,17 @@ impl Claims {
         Self {
             secret: s3.map(|s3| s3.secret.clone()),
             held: carry.and_then(|carry| carry.get("store")).cloned(),
+        }
+    }
+}
+
+/// Wakes those that write metrics to a coordinator, whether or not it is there.
+fn wake_writers(to: &Key, caches: &Caches, wake: &Wake) {
+    for coordinator in caches.coordinators.state() {
+        let key = Key::of(coordinator.as_ref());
+        let names = coordinator.0.as_ref().map_or(&[][..], |coordinator| &coordinator.spec.remote_write);
+        if names.iter().any(|name| key.sibling(name) == *to) {
+            wake.coordinator(&key);
         }
     }
 }

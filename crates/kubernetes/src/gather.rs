@@ -9,16 +9,18 @@ use kube::ResourceExt as _;
 use kube::core::ObjectMeta;
 use muster_api::{Coordinator, S3_SECRET_TYPE, Unit, Worker, WorkerSpec, secret_values};
 use muster_manifests::names::{
-    APPLICATION_LABEL, WORKLOAD_CONTAINER, cluster_secret, gossip_address, pod_name, unit_number,
+    APPLICATION_LABEL, WORKLOAD_CONTAINER, cluster_secret, gateway_address, gossip_address, pod_name,
+    unit_number,
 };
 use muster_model::{AppName, Finding, ObjectStorage, Reason, Revision, TlsMaterial, WorkloadStatus};
 use muster_planner::{
-    CarryOver, Claim, ObjectStore, Observed, ObservedUnit, ObservedWorker, Probe, Seeds, Tls, contested,
+    CarryOver, Claim, ObjectStore, Observed, ObservedUnit, ObservedWorker, Probe, RemoteWriteTarget, Seeds,
+    Tls, contested,
 };
 use muster_relation::{Assignment, ClusterData, Report};
 use muster_s3::store_revision;
 
-use crate::belonging::attached_workers;
+use crate::belonging::{attached_workers, coordinator_named};
 use crate::caches::{Caches, TLS_SECRET_TYPE};
 use crate::key::Key;
 use crate::packed::{ASSIGNMENT, Packed, REPORT};
@@ -135,7 +137,8 @@ pub(crate) fn gather(
             })
             .collect(),
         object_store,
-        tls: tls(coordinator, named),
+        tls: tls(coordinator, named.tls.as_deref()),
+        remote_write: remote_write(key, coordinator, caches, named),
         seeds: Seeds::Name(gossip_address(name, &key.namespace)),
         obstacles,
         carry: carry(key, name, coordinator, caches, remembered.carry),
@@ -262,10 +265,32 @@ fn owner(key: &Key, storage: &ObjectStorage, caches: &Caches) -> Option<String> 
     Some(if by.namespace == key.namespace { by.name } else { by.to_string() })
 }
 
-fn tls(coordinator: &Coordinator, named: &Named) -> Tls {
+/// The coordinators that metrics are to be written to. A load balancer is reached at its Service's name, whether or not it has units.
+fn remote_write(
+    key: &Key,
+    coordinator: &Coordinator,
+    caches: &Caches,
+    named: &Named,
+) -> BTreeMap<String, RemoteWriteTarget> {
+    let target = |name: &String| {
+        let found = coordinator_named(&key.sibling(name), caches);
+        let target = match found.as_ref().map(|found| &found.0) {
+            Some(Ok(found)) => {
+                let host = gateway_address(name, &key.namespace);
+                let tls = tls(found, named.remote_write_tls.get(name).map(AsRef::as_ref));
+                RemoteWriteTarget::of(name, &found.spec, Some(&host), &tls)
+            }
+            Some(Err(_)) | None => RemoteWriteTarget::Missing,
+        };
+        (name.clone(), target)
+    };
+    coordinator.spec.remote_write.iter().map(target).collect()
+}
+
+fn tls(coordinator: &Coordinator, secret: Option<&Secret>) -> Tls {
     let Some(reference) = &coordinator.spec.tls else { return Tls::Off };
     let name = &reference.secret;
-    let Some(secret) = &named.tls else {
+    let Some(secret) = secret else {
         return Tls::Invalid(format!(
             "Secret {name:?} of type {TLS_SECRET_TYPE} does not exist; apply one, or remove spec.tls"
         ));

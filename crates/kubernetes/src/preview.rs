@@ -137,6 +137,7 @@ fn observed(
             Some(tls) => named(&tls.secret)?.map(Arc::new),
             None => None,
         },
+        remote_write_tls: objects.remote_write_certificates(&coordinator)?,
     };
     let remembered = Remembered { carry: None, obstacles: Vec::new() };
     Ok(Some(gather(key, name, &coordinator, caches, &BTreeMap::new(), &named, remembered).observed))
@@ -159,6 +160,11 @@ fn kind(object: &Value) -> &str {
 
 fn name(object: &Value) -> String {
     object["metadata"]["name"].as_str().unwrap_or_default().to_owned()
+}
+
+/// The Secret with a coordinator's certificate.
+fn certificate_of(coordinator: &Value) -> Option<String> {
+    coordinator["spec"]["tls"]["secret"].as_str().map(str::to_owned)
 }
 
 impl Objects {
@@ -187,17 +193,39 @@ impl Objects {
     /// The Secrets that coordinators name and that hold what they published, and whether the answer depends on them.
     fn secrets(&self, only: Option<&AppName>) -> BTreeMap<String, bool> {
         let mut secrets = BTreeMap::new();
+        let is_asked = |name: &str| only.is_none_or(|only| only.as_str() == name);
+        let asked = self.of("Coordinator").filter(|(name, _)| is_asked(name));
+        let written =
+            asked.flat_map(|(_, asked)| asked["spec"]["remoteWrite"].as_array().into_iter().flatten());
+        for other in written.filter_map(|name| self.get("Coordinator", name.as_str()?)) {
+            secrets.extend(certificate_of(other).map(|secret| (secret, true)));
+        }
         for (name, coordinator) in self.of("Coordinator") {
-            let needed = only.is_none_or(|only| only.as_str() == name);
+            let needed = is_asked(name);
             if let Some(secret) = coordinator["spec"]["s3"]["secret"].as_str() {
                 *secrets.entry(secret.to_owned()).or_insert(false) |= needed;
             }
             let (Ok(name), true) = (AppName::new(name), needed) else { continue };
-            let certificate = coordinator["spec"]["tls"]["secret"].as_str().map(str::to_owned);
             let own = [cluster_secret(&name), balancer_secret(&name)];
-            secrets.extend(certificate.into_iter().chain(own).map(|secret| (secret, true)));
+            secrets.extend(certificate_of(coordinator).into_iter().chain(own).map(|secret| (secret, true)));
         }
         secrets
+    }
+
+    /// The certificates of the coordinators that one writes metrics to, by their names.
+    fn remote_write_certificates(
+        &self,
+        coordinator: &Coordinator,
+    ) -> Result<BTreeMap<String, Arc<Secret>>, PreviewError> {
+        let mut certificates = BTreeMap::new();
+        for name in &coordinator.spec.remote_write {
+            if let Some(secret) = self.get("Coordinator", name).and_then(certificate_of)
+                && let Some(secret) = self.typed("Secret", &secret)?
+            {
+                certificates.insert(name.clone(), Arc::new(secret));
+            }
+        }
+        Ok(certificates)
     }
 
     /// The objects after an edit.

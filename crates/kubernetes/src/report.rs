@@ -7,7 +7,7 @@ use muster_api::{
     Condition, ConditionStatus, ConditionType, Coordinator, CoordinatorStatus, Endpoints, UnitStatusMessage,
     Worker, WorkerStatus,
 };
-use muster_manifests::names::unit_selector;
+use muster_manifests::names::{gateway_address, unit_selector};
 use muster_model::{AppName, Reason, Status, WorkloadStatus};
 use muster_planner::{CarryOver, Observed, ObservedUnit, Plan, PlannedApplication};
 use serde_json::{Map, Value};
@@ -30,7 +30,7 @@ pub(crate) fn coordinator_status(
         revision: plan.revision.as_ref().map(ToString::to_string),
         rollout: Some(plan.rollout.clone()),
         endpoints: Some(Endpoints {
-            gateway: format!("{scheme}://{}.{namespace}.svc:{port}", observed.name),
+            gateway: format!("{scheme}://{}:{port}", gateway_address(observed.name.as_str(), namespace)),
         }),
         units: count(observed.balancers.len()),
         selector: Some(unit_selector(&observed.name)),

@@ -1,12 +1,14 @@
 //! The Secrets that a coordinator names and that no cache holds: certificates, because a cluster has many that no coordinator names,
 //! and those of another type than is asked for.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt as _;
 use muster_api::Coordinator;
 
+use crate::belonging::coordinator_named;
 use crate::context::{Context, locked};
 use crate::key::Key;
 use crate::write::WriteError;
@@ -18,6 +20,8 @@ pub(crate) struct Named {
     pub(crate) s3: Option<Secret>,
     /// The Secret of the server certificate, of whatever type.
     pub(crate) tls: Option<Arc<Secret>>,
+    /// The Secrets with the certificates of the coordinators that metrics are to be written to, by the coordinators' names.
+    pub(crate) remote_write_tls: BTreeMap<String, Arc<Secret>>,
 }
 
 /// Reads them.
@@ -35,6 +39,15 @@ pub(crate) async fn read(
     }
     if let Some(reference) = &coordinator.spec.tls {
         named.tls = certificate(&key.sibling(&reference.secret), context).await?;
+    }
+    for other in &coordinator.spec.remote_write {
+        let found = coordinator_named(&key.sibling(other), &context.caches);
+        let tls = found.as_ref().and_then(|found| found.0.as_ref().ok()?.spec.tls.as_ref());
+        if let Some(reference) = tls
+            && let Some(secret) = certificate(&key.sibling(&reference.secret), context).await?
+        {
+            named.remote_write_tls.insert(other.clone(), secret);
+        }
     }
     Ok(named)
 }

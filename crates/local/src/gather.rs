@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use muster_model::{AppName, ObjectStorage, Revision, TlsMaterial, UnitName};
 use muster_planner::{
-    Claim, ObjectStore, Observed, ObservedUnit, ObservedWorker, Probe, Seeds, Tls, contested,
+    Claim, ObjectStore, Observed, ObservedUnit, ObservedWorker, Probe, RemoteWriteTarget, Seeds, Tls,
+    contested,
 };
 use muster_relation::Report;
 use muster_s3::store_revision;
@@ -56,6 +57,7 @@ pub(crate) fn gather(state: &State, live: &Live) -> Vec<Observed> {
                 workers: workers(state, live, name),
                 object_store,
                 tls: tls(state, coordinator),
+                remote_write: remote_write(state, coordinator),
                 seeds: Seeds::Units,
                 obstacles: Vec::new(),
                 carry: state.carry.get(name).cloned().unwrap_or_default(),
@@ -105,6 +107,19 @@ fn tls(state: &State, coordinator: &muster_api::Coordinator) -> Tls {
         Ok(material) => Tls::On(material),
         Err(problem) => Tls::Invalid(format!("Secret {name:?}: {problem}")),
     }
+}
+
+/// The coordinators that metrics are to be written to. Their load balancers are reached at their first units' addresses, which stay.
+fn remote_write(state: &State, coordinator: &muster_api::Coordinator) -> BTreeMap<String, RemoteWriteTarget> {
+    let target = |name: &String| {
+        let found = state.coordinators().find(|(other, ..)| other.as_str() == name);
+        let target = found.map_or(RemoteWriteTarget::Missing, |(app, found, _)| {
+            let first = state.units_of(&app).next().map(|(_, unit)| unit.address.to_string());
+            RemoteWriteTarget::of(name, &found.spec, first.as_deref(), &tls(state, found))
+        });
+        (name.clone(), target)
+    };
+    coordinator.spec.remote_write.iter().map(target).collect()
 }
 
 fn units(state: &State, live: &Live, app: &AppName) -> BTreeMap<u32, ObservedUnit> {

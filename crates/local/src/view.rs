@@ -56,6 +56,7 @@ pub(crate) fn model_status(
                     .map(|(role, _)| role.clone())
                     .collect(),
                 relations: related.map(|c| ("cluster".to_owned(), c)).into_iter().collect(),
+                remote_write: Vec::new(),
                 conditions: Vec::new(),
                 coverage: None,
                 revision: None,
@@ -110,6 +111,7 @@ fn of_coordinator(
         scale: spec.units,
         roles: Vec::new(),
         relations: relations.into_iter().filter_map(|(end, app)| Some((end.to_owned(), app?))).collect(),
+        remote_write: spec.remote_write.iter().filter_map(|name| AppName::new(name).ok()).collect(),
         conditions: plan.conditions.clone(),
         coverage: Some(plan.coverage.clone()),
         revision: plan.revision.as_ref().map(ToString::to_string),
@@ -156,6 +158,7 @@ fn plain(charm: &str, status: Status, scale: u32, endpoints: BTreeMap<String, St
         scale,
         roles: Vec::new(),
         relations: BTreeMap::new(),
+        remote_write: Vec::new(),
         conditions: Vec::new(),
         coverage: None,
         revision: None,

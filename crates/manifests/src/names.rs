@@ -64,6 +64,12 @@ pub fn gossip_address(coordinator: &AppName, namespace: &str) -> String {
     format!("dns+{}.{namespace}.svc:{GOSSIP_PORT}", gossip_service(coordinator))
 }
 
+/// Where clients, in whatever namespace, reach the load balancer of a coordinator: the Service is named like it.
+#[must_use]
+pub fn gateway_address(coordinator: &str, namespace: &str) -> String {
+    format!("{coordinator}.{namespace}.svc")
+}
+
 /// The pod and the Unit of a unit: the StatefulSet is named like the application.
 #[must_use]
 pub fn pod_name(unit: &UnitName) -> String {

@@ -72,6 +72,10 @@ reasons! {
     ReliesOnMissingRole,
     /// No receiver is open: nothing can be sent to the deployment.
     NoReceiver,
+    /// Metrics cannot be written to a coordinator that is named for it.
+    RemoteWriteUnusable,
+    /// There are metrics-generators, and nowhere to write metrics to.
+    MetricsGeneratorDisabled,
     /// A charm option is not known.
     UnknownOption,
     /// A charm option has a value of the wrong type or out of range.

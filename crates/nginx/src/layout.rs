@@ -23,7 +23,33 @@ pub struct Layout<'a> {
     pub upstreams: &'a BTreeMap<Upstream, Vec<Server>>,
     /// Whether users speak TLS to it, with the files [`files::CERTIFICATE`] and [`files::KEY`].
     pub tls: bool,
+    /// Whose the requests are.
+    pub tenant: Tenant,
 }
+
+/// Whose requests are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tenant {
+    /// All are this one tenant's, whatever clients say.
+    One(&'static str),
+    /// The one's whom clients name, or nobody's: the header goes on as it came, and units know what to do with it.
+    AsSaid,
+    /// The same, but data that is nobody's is refused.
+    MustBeSaid,
+}
+
+impl Tenant {
+    /// The directive that sets the header, where it is not the client's.
+    fn header(self, name: Name) -> Option<Directive> {
+        match self {
+            Self::One(tenant) => Some(simple(name, [TENANT, tenant])),
+            Self::AsSaid | Self::MustBeSaid => None,
+        }
+    }
+}
+
+/// The header with the tenant.
+const TENANT: &str = "X-Scope-OrgID";
 
 /// How long old workers may go on with requests after a reload or a graceful stop, in seconds. Longer than every read
 /// timeout, so that a reload never cuts a slow query.
@@ -42,7 +68,7 @@ const CROOKED_TARGET: &str = "~*^[^?]*(?:[#\\\\]|//|(?:/|%2f)(?:[.]|%2e){1,2}(?:
 #[must_use]
 pub fn layout(input: &Layout<'_>) -> Document {
     let upstreams = used_upstreams(input);
-    let mut http = http_settings();
+    let mut http = http_settings(input.tenant);
     http.extend(upstreams.iter().map(|(name, servers)| upstream(*name, servers)));
     http.extend(input.listeners.iter().map(|listener| match listener.protocol {
         Protocol::Http => user_server(input, listener, &upstreams),
@@ -62,7 +88,7 @@ pub fn layout(input: &Layout<'_>) -> Document {
     ])
 }
 
-fn http_settings() -> Vec<Directive> {
+fn http_settings(tenant: Tenant) -> Vec<Directive> {
     let mut settings = vec![
         simple(Name::AccessLog, ["off"]),
         simple(Name::ServerTokens, ["off"]),
@@ -80,14 +106,12 @@ fn http_settings() -> Vec<Directive> {
         simple(Name::ProxyMaxTempFileSize, ["0"]),
         simple(Name::ProxyHttpVersion, ["1.1"]),
     ];
-    settings.extend(request_headers(""));
+    settings.extend(request_headers("", tenant));
+    settings.extend(tenant.header(Name::GrpcSetHeader));
+    if tenant == Tenant::MustBeSaid {
+        settings.push(Directive::map("$http_x_scope_orgid", "$muster_nobody", &[("default", ""), ("", "1")]));
+    }
     settings.extend([
-        Directive::map(
-            "$http_x_scope_orgid",
-            "$muster_tenant",
-            &[("default", "$http_x_scope_orgid"), ("", "anonymous")],
-        ),
-        simple(Name::GrpcSetHeader, ["X-Scope-OrgID", "$muster_tenant"]),
         // WebSockets and nothing else: a connection that became HTTP/2 would carry requests for any path past the locations.
         Directive::map(
             "$http_upgrade",
@@ -103,15 +127,15 @@ fn http_settings() -> Vec<Directive> {
 }
 
 /// The headers that units get besides the client's. A location that sets one of its own must set all of these again, or loses them.
-fn request_headers(connection: &'static str) -> [Directive; 5] {
-    [
+fn request_headers(connection: &'static str, tenant: Tenant) -> Vec<Directive> {
+    let headers = [
         ["Connection", connection],
         ["Host", "$http_host"],
         ["X-Forwarded-For", "$proxy_add_x_forwarded_for"],
         ["X-Forwarded-Proto", "$scheme"],
-        ["X-Scope-OrgID", "$muster_tenant"],
-    ]
-    .map(|header| simple(Name::ProxySetHeader, header))
+    ];
+    let headers = headers.into_iter().map(|header| simple(Name::ProxySetHeader, header));
+    headers.chain(tenant.header(Name::ProxySetHeader)).collect()
 }
 
 /// The servers that some route needs, where there are any.
@@ -155,9 +179,12 @@ fn user_server(input: &Layout<'_>, listener: &Listener, upstreams: &Used<'_>) ->
     locations.exact(READY_PATH, vec![ready()]);
     locations.exact(CONNECTIONS_PATH, connections());
     for route in listener.routes {
-        let block =
-            if upstreams.contains_key(&route.to) { proxied(route) } else { unavailable(route.to.role) };
-        locations.route(route, block);
+        let block = if upstreams.contains_key(&route.to) {
+            proxied(route, input.tenant)
+        } else {
+            unavailable(route.to.role)
+        };
+        locations.route(route, [nobodys(input, route, listener.protocol), block].concat());
     }
     locations.below("", vec![answer("404", "not found: this path is not served here\n")]);
     block.extend(locations.0);
@@ -165,14 +192,14 @@ fn user_server(input: &Layout<'_>, listener: &Listener, upstreams: &Used<'_>) ->
 }
 
 /// gRPC has no place for texts: a code alone is what clients turn into a status (gRPC's own mapping:
-/// 404 is UNIMPLEMENTED, 503 is UNAVAILABLE). Nothing asks clients to close: a reload sends them GOAWAY.
+/// 401 is UNAUTHENTICATED, 404 is UNIMPLEMENTED, 503 is UNAVAILABLE). Nothing asks clients to close: a reload sends them GOAWAY.
 fn grpc_server(input: &Layout<'_>, listener: &Listener, upstreams: &Used<'_>) -> Directive {
     let mut block = listen(listener.port, Protocol::Grpc, input.tls);
     let mut locations = Locations::default();
     for route in listener.routes {
         let there = upstreams.contains_key(&route.to);
         let block = if there { grpc_proxied(route) } else { vec![simple(Name::Return, ["503"])] };
-        locations.route(route, block);
+        locations.route(route, [nobodys(input, route, listener.protocol), block].concat());
     }
     locations.below("", vec![simple(Name::Return, ["404"])]);
     block.extend(locations.0);
@@ -249,7 +276,7 @@ impl Locations {
     }
 }
 
-fn proxied(route: &Route) -> Vec<Directive> {
+fn proxied(route: &Route, tenant: Tenant) -> Vec<Directive> {
     let mut block = match route.traffic {
         Traffic::Push => [limits("100m", 60), retry(Repeat::Always)].concat(),
         Traffic::Query => [limits("100m", 300), retry(Repeat::Always)].concat(),
@@ -257,7 +284,7 @@ fn proxied(route: &Route) -> Vec<Directive> {
         Traffic::Tail => [
             limits("1m", TAIL_SECONDS),
             vec![simple(Name::ProxySetHeader, ["Upgrade", "$muster_websocket"])],
-            request_headers("$muster_upgrade").into(),
+            request_headers("$muster_upgrade", tenant),
             retry(Repeat::Always),
         ]
         .concat(),
@@ -273,6 +300,19 @@ fn proxied(route: &Route) -> Vec<Directive> {
 
 /// How long a WebSocket may be silent: as long as Loki keeps one open by default.
 const TAIL_SECONDS: u32 = 3600;
+
+/// Refuses data that names no tenant where clients must. Not all products do so in a way that tells clients not to try again: Tempo's
+/// receivers say that they are unavailable.
+fn nobodys(input: &Layout<'_>, route: &Route, protocol: Protocol) -> Vec<Directive> {
+    if input.tenant != Tenant::MustBeSaid || route.traffic != Traffic::Push {
+        return Vec::new();
+    }
+    let refusal = match protocol {
+        Protocol::Http => answer("401", "no tenant: name it in the header X-Scope-OrgID\n"),
+        Protocol::Grpc => simple(Name::Return, ["401"]),
+    };
+    vec![Directive::with(Name::If, ["($muster_nobody)"], vec![refusal])]
+}
 
 fn grpc_proxied(route: &Route) -> Vec<Directive> {
     vec![

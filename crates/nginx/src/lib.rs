@@ -74,7 +74,7 @@ mod unit;
 pub use command::{arguments, check_arguments};
 pub use directive::Document;
 pub use files::Connections;
-pub use layout::{Layout, SHUTDOWN_TIMEOUT_SECONDS, layout};
+pub use layout::{Layout, SHUTDOWN_TIMEOUT_SECONDS, Tenant, layout};
 pub use server::{Server, ServerError};
 pub use status::{
     CONNECTIONS_PATH, DRAIN_DEADLINE_MS, READY_PATH, SETTLE_MS, STATUS_PORT, ready_body, waiting_connections,

@@ -7,7 +7,7 @@ use muster_model::route::PathMatch::{Exact, Prefix};
 use muster_model::route::Traffic::{Api, Push, Query, Tail, Upload};
 use muster_model::route::{Listener, PathMatch, Protocol, Route, Traffic, Upstream};
 use muster_model::{HTTP_PORT, Product, Role};
-use muster_nginx::{Layout, Server, layout};
+use muster_nginx::{Layout, Server, Tenant, layout};
 
 const fn route(path: PathMatch, role: Role, traffic: Traffic) -> Route {
     Route { path, to: Upstream { role, port: HTTP_PORT }, traffic }
@@ -40,7 +40,14 @@ fn upstreams(units: &[(Role, &[&str])]) -> BTreeMap<Upstream, Vec<Server>> {
 
 fn text(upstreams: &BTreeMap<Upstream, Vec<Server>>, tls: bool) -> String {
     let listeners = [Listener { port: HTTP_PORT, protocol: Protocol::Http, name: "http", routes: ROUTES }];
-    layout(&Layout { product: Product::Mimir, listeners: &listeners, upstreams, tls }).to_string()
+    layout(&Layout {
+        product: Product::Mimir,
+        listeners: &listeners,
+        upstreams,
+        tls,
+        tenant: Tenant::One("anonymous"),
+    })
+    .to_string()
 }
 
 /// Every kind of port and traffic that Mimir has none of.
@@ -52,8 +59,16 @@ fn grpc_and_websockets() {
         Listener { port: 3100, protocol: Protocol::Http, name: "http", routes: TAIL },
         Listener { port: 4317, protocol: Protocol::Grpc, name: "otlp-grpc", routes: SPANS },
     ];
-    let input = Layout { product: Product::Tempo, listeners: &listeners, upstreams: &upstreams, tls: false };
-    golden("grpc.nginx.conf", &layout(&input).to_string());
+    let input = Layout {
+        product: Product::Tempo,
+        listeners: &listeners,
+        upstreams: &upstreams,
+        tls: false,
+        tenant: Tenant::One("single-tenant"),
+    };
+    let text = layout(&input).to_string();
+    golden("grpc.nginx.conf", &text);
+    golden("tenants.nginx.conf", &layout(&Layout { tenant: Tenant::MustBeSaid, ..input }).to_string());
 }
 
 fn golden(name: &str, text: &str) {

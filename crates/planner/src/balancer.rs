@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use muster_model::route::{Listener, Upstream};
 use muster_model::{Revision, Role, RoleSet, TlsMaterial, UnitName};
-use muster_nginx::{Layout, Server, layout};
+use muster_nginx::{Layout, Server, Tenant, layout};
+use muster_products::charm::MULTI_TENANCY;
 use muster_relation::{Assignment, ClusterData, Run, Service};
 
 use crate::config::balancer_revision;
@@ -12,7 +13,7 @@ use crate::gate::Gate;
 use crate::observed::{NO_EPOCH, Observed, ObservedUnit, Tls};
 use crate::peers::Peers;
 use crate::rollout::Member;
-use crate::validate::Line;
+use crate::validate::{Checked, Line};
 
 /// The load balancer's document and its hash.
 pub(crate) struct Balancer {
@@ -26,6 +27,7 @@ pub(crate) fn balancer(
     observed: &Observed,
     line: &Line,
     listeners: &[Listener],
+    tenant: Tenant,
     members: &[Member<'_>],
     leaving: &BTreeSet<UnitName>,
 ) -> Balancer {
@@ -70,8 +72,13 @@ pub(crate) fn balancer(
         Tls::On(material) => Some(material.clone()),
         Tls::Off | Tls::Invalid(_) => None,
     };
-    let document =
-        layout(&Layout { product: line.product, listeners, upstreams: &upstreams, tls: tls.is_some() });
+    let document = layout(&Layout {
+        product: line.product,
+        listeners,
+        upstreams: &upstreams,
+        tls: tls.is_some(),
+        tenant,
+    });
     let text = document.to_string();
     let revision = balancer_revision(
         &text,
@@ -92,6 +99,18 @@ pub(crate) fn balancer(
 pub(crate) fn publishes(observed: &Observed, members: &[Member<'_>]) -> bool {
     let has_certificate = !matches!(observed.tls, Tls::Invalid(_));
     has_certificate && !members.iter().any(|m| m.unit.unknown && m.unit.answers_probe)
+}
+
+/// Whose requests are.
+pub(crate) fn tenant(line: &Line, checked: &Checked) -> Tenant {
+    if !checked.good {
+        // The units keep their config, and only they know whether it has tenants. One that has none does not mind what clients say.
+        Tenant::AsSaid
+    } else if checked.options.boolean(MULTI_TENANCY) {
+        Tenant::MustBeSaid
+    } else {
+        Tenant::One(line.workload.one_tenant())
+    }
 }
 
 fn targets(listeners: &[Listener]) -> impl Iterator<Item = Upstream> {

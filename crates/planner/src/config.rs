@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use muster_model::{Finding, ObjectStorage, Reason, Revision, Secret, WorkloadStatus};
-use muster_products::ConfigInputs;
+
 use muster_products::charm::Options;
+use muster_products::{ConfigInputs, RemoteWrite};
 
 use crate::observed::Observed;
 use crate::validate::Line;
@@ -71,8 +72,9 @@ pub(crate) fn render(
     options: &Options,
     storage: &ObjectStorage,
     replication_factor: u8,
+    remote_write: &[RemoteWrite],
 ) -> Rendered {
-    let inputs = inputs(observed, line, options, storage, replication_factor);
+    let inputs = inputs(observed, line, options, storage, replication_factor, remote_write);
     if let Some(last) = observed.carry.rendered.as_ref().filter(|last| last.inputs == inputs) {
         return last.clone();
     }
@@ -82,6 +84,7 @@ pub(crate) fn render(
         storage,
         options,
         replication_factor,
+        remote_write,
         overrides: observed.spec.overrides.as_ref(),
     });
     // The text is free of secrets, but a unit restarts when they change.
@@ -101,10 +104,14 @@ fn inputs(
     options: &Options,
     storage: &ObjectStorage,
     replication_factor: u8,
+    remote_write: &[RemoteWrite],
 ) -> Revision {
     let mut text = format!("{} {} {} {replication_factor}", line.product, line.version, observed.cluster_id);
     for (option, value) in options.iter() {
         text.push_str(&format!(" {option}={value}"));
+    }
+    for RemoteWrite { name, url, ca, needs_tenant } in remote_write {
+        text.push_str(&format!(" {name}={url} {ca:?} {needs_tenant}"));
     }
     let overrides = observed.spec.overrides.as_ref().map(|o| serde_json::to_vec(o).unwrap_or_default());
     let ObjectStorage { endpoint, bucket, access_key, secret_key, region, path, tls_ca_chain, create_bucket } =

@@ -9,6 +9,7 @@ use muster_relation::{Applied, Assignment, Report, Run, Service};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Rendered;
+use crate::remote_write::RemoteWriteTarget;
 use crate::trial::{Failure, Trial};
 
 /// The epoch of an assignment that no agent ever got.
@@ -33,6 +34,8 @@ pub struct Observed {
     pub object_store: ObjectStore,
     /// The server certificate.
     pub tls: Tls,
+    /// What the names in `spec.remoteWrite` stand for.
+    pub remote_write: BTreeMap<String, RemoteWriteTarget>,
     /// Where new units find others to gossip with.
     pub seeds: Seeds,
     /// What the substrate could not do, in its words.

@@ -17,6 +17,7 @@ use crate::config::{self, Rendered};
 use crate::gate::{self, Gate};
 use crate::observed::{CarryOver, NO_EPOCH, ObjectStore, Observed, ObservedUnit, ObservedWorker, Probe, Tls};
 use crate::peers::Peers;
+use crate::remote_write;
 use crate::rollout::{Coming, Course, Halt, Member, Others, Rollout, Trouble, Want, rollout};
 use crate::status::{self, Progress};
 use crate::trial::{DEADLINE_SECONDS, Terms, Trials};
@@ -158,6 +159,7 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
     let checked = validate::options(observed, &line, &mut findings);
     let options = &checked.options;
     let listeners = line.workload.listeners(options);
+    let tenant = balancer::tenant(&line, &checked);
     let declared = validate::workers(observed, &line, &mut findings);
     let coverage = coverage(observed, &line, &declared);
     unit_counts(observed, &mut findings);
@@ -178,14 +180,15 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
 
     let keepers = coverage.units.get(&line.workload.replicated_role()).copied().unwrap_or(0);
     let mut carry = observed.carry.clone();
-    let rendered = match (checked.good, &observed.object_store) {
-        (true, ObjectStore::Related { storage, probe: Probe::Ready { .. } }) => {
+    remote_write::check(observed, line.product, &coverage, &mut findings);
+    let rendered = match (checked.good, &observed.object_store, remote_write::targets(observed)) {
+        (true, ObjectStore::Related { storage, probe: Probe::Ready { .. } }, Some(targets)) => {
             let factor = config::replication_factor(observed, &line, options, keepers, &mut findings);
             if gate == Gate::Open {
                 carry.replication_factor = Some(factor);
                 carry.store = Some(claims::place(storage));
             }
-            Some(config::render(observed, &line, options, storage, factor))
+            Some(config::render(observed, &line, options, storage, factor, &targets))
         }
         _ => None,
     };
@@ -201,7 +204,8 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
     let members = members(observed, &line, &declared, gate);
     let has_certificate = !matches!(observed.tls, Tls::Invalid(_));
     let publishes = balancer::publishes(observed, &members);
-    let before = balancer::balancer(observed, &line, &listeners, &members, &observed.carry.leaving_balancer);
+    let before =
+        balancer::balancer(observed, &line, &listeners, tenant, &members, &observed.carry.leaving_balancer);
     let settled = publishes && balancer::all_run(observed, &before.revision);
     let alone = alone(&members, &line, &listeners);
     let coming = coming(observed, &declared);
@@ -224,7 +228,7 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
     let balancer = if out == observed.carry.leaving_balancer {
         before
     } else {
-        balancer::balancer(observed, &line, &listeners, &members, &out)
+        balancer::balancer(observed, &line, &listeners, tenant, &members, &out)
     };
 
     let mut assignments = rollout.assignments.clone();

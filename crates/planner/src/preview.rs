@@ -111,15 +111,16 @@ fn answered(observed: &Observed) -> Observed {
 fn standing_balancer(observed: &Observed) -> Option<Rendition> {
     let mut findings = Vec::new();
     let line = validate::line(observed, &mut findings)?;
-    let options = validate::options(observed, &line, &mut findings).options;
+    let checked = validate::options(observed, &line, &mut findings);
     let declared = validate::workers(observed, &line, &mut findings);
     let members = members(observed, &line, &declared, Gate::Open);
     if !balancer::publishes(observed, &members) {
         return None;
     }
-    let listeners = line.workload.listeners(&options);
+    let listeners = line.workload.listeners(&checked.options);
+    let tenant = balancer::tenant(&line, &checked);
     let leaving = &observed.carry.leaving_balancer;
-    let balancer = balancer::balancer(observed, &line, &listeners, &members, leaving);
+    let balancer = balancer::balancer(observed, &line, &listeners, tenant, &members, leaving);
     let text = balancer.cluster.documents.into_values().next()?;
     Some(Rendition { revision: balancer.revision, text })
 }

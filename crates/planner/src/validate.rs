@@ -100,7 +100,7 @@ pub(crate) fn options(observed: &Observed, line: &Line, findings: &mut Vec<Findi
             &observed.name,
             WorkloadStatus::Blocked,
             Reason::OwnedOverride,
-            owned.to_string(),
+            owned.said_of(observed.name.as_str()),
         ));
     }
     let good = findings.len() == before;

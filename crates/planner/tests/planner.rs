@@ -3,9 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail by a panic")]
 
 use jiff::{SignedDuration, Timestamp};
-use muster_api::{ConditionStatus, ConditionType, Images, OnIncoherent, OptionValue};
-use muster_model::{Reason, Revision, Role, RoleSet, UnitName, WorkloadStatus};
-use muster_planner::{Claim, ObjectStore, Observed, ObservedUnit, Probe, Rendition, Tls, contested, preview};
+use muster_api::{ConditionStatus, ConditionType, CoordinatorSpec, Images, OnIncoherent, OptionValue};
+use muster_model::{Reason, Revision, Role, RoleSet, Secret, TlsMaterial, UnitName, WorkloadStatus, yaml};
+use muster_planner::{
+    Claim, ObjectStore, Observed, ObservedUnit, Probe, RemoteWriteTarget, Rendition, Tls, contested, preview,
+};
 use muster_relation::{Check, Run, Service};
 use muster_testkit::cluster::{Cluster, app, failed_store, ready_store, storage, worker};
 use proptest::prelude::*;
@@ -961,6 +963,140 @@ fn a_load_balancer_does_not_go_on_without_its_certificate() {
     check_blocked(&mut cluster, &["does not exist"]);
     assert_eq!(cluster.last.as_ref().unwrap().balancer_cluster, None);
     assert_eq!(cluster.unit(&unit("mimir/0")).assigned, told);
+}
+
+/// A Tempo in one process, with a receiver.
+fn tempo() -> Cluster {
+    let mut cluster = Cluster::new(&[("w", worker(1, &["all"]))]);
+    let spec = &mut cluster.observed.spec;
+    (spec.product, spec.version) = ("tempo".to_owned(), None);
+    spec.config.insert("always-enable-otlp-http".to_owned(), OptionValue::Boolean(true));
+    cluster.settle();
+    cluster
+}
+
+/// What a Mimir coordinator is to a Tempo whose `spec.remoteWrite` names it.
+fn mimir(config: &str, host: Option<&str>, tls: &Tls) -> RemoteWriteTarget {
+    let secret = if matches!(tls, Tls::Off) { "" } else { ", tls: {secret: tls}" };
+    let spec: CoordinatorSpec =
+        yaml::from_str(&format!("{{product: mimir, config: {{{config}}}{secret}}}")).unwrap();
+    RemoteWriteTarget::of("mimir", &spec, host, tls)
+}
+
+fn certificate(ca: &str) -> Tls {
+    let values = [("tls.crt", CERTIFICATE), ("tls.key", CERTIFICATE_KEY), ("ca.crt", ca)];
+    let values = values.map(|(key, text)| (key.to_owned(), Secret::new(text))).into();
+    Tls::On(TlsMaterial::from_secret(&values).unwrap())
+}
+
+const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+const CERTIFICATE_KEY: &str = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
+
+/// The config that the units were last moved to.
+fn config(cluster: &Cluster) -> serde_json::Value {
+    let carry = &cluster.observed.carry;
+    yaml::from_str(&carry.documents[carry.published.as_ref().unwrap()]).unwrap()
+}
+
+#[test]
+fn metrics_follow_the_mimir_that_they_are_written_to() {
+    let mut cluster = tempo();
+    let disabled = "active: metrics-generator disabled. Add a relation over send-remote-write: muster integrate \
+                    mimir:send-remote-write MIMIR";
+    assert_eq!(cluster.status(), disabled);
+    let without = cluster.observed.carry.published.clone();
+    assert_eq!(config(&cluster)["overrides"], serde_json::Value::Null);
+
+    let mut relate = |target: RemoteWriteTarget| {
+        cluster.observed.remote_write = [("mimir".to_owned(), target)].into();
+        cluster.settle();
+        assert_eq!(running(&cluster), 1);
+        let written = config(&cluster)["metrics_generator"]["storage"]["remote_write"].clone();
+        (cluster.status(), written, cluster.observed.carry.published.clone())
+    };
+    let host = Some("mimir.ns.svc");
+    let place = |url: &str| serde_json::json!([{ "name": "mimir", "url": url }]);
+    let (status, written, _) = relate(mimir("", host, &Tls::Off));
+    assert_eq!((status.as_str(), written), ("active", place("http://mimir.ns.svc:8080/api/v1/push")));
+
+    let (_, written, _) = relate(mimir("multi-tenancy: true", host, &Tls::Off));
+    assert_eq!(written[0]["headers"], serde_json::json!({ "X-Scope-OrgID": "anonymous" }));
+    let (_, written, published) = relate(mimir("", host, &certificate(CERTIFICATE)));
+    assert_eq!(written[0]["url"], "https://mimir.ns.svc:8080/api/v1/push");
+    assert_eq!(written[0]["tls_config"]["ca"], CERTIFICATE);
+
+    // Its certificate is away for a moment: nothing restarts, twice, for it.
+    let (status, _, held) =
+        relate(mimir("", host, &Tls::Invalid("Secret \"tls\" does not exist".to_owned())));
+    assert_eq!(held, published);
+    assert!(status.starts_with("waiting: ") && status.contains("Secret \"tls\" does not exist"), "{status}");
+
+    for (target, expected) in [
+        (RemoteWriteTarget::Missing, "blocked: coordinator \"mimir\" does not exist"),
+        (RemoteWriteTarget::OtherProduct("loki".to_owned()), "blocked: mimir runs loki"),
+        (
+            mimir("", None, &Tls::Off),
+            "active: no metrics are written to mimir, whose load balancer has no unit",
+        ),
+    ] {
+        let (status, written, published) = relate(target);
+        assert!(status.starts_with(expected), "{status}");
+        assert!(["remove", "muster scale"].iter().any(|fix| status.contains(fix)), "{status}");
+        assert_eq!((written, &published), (serde_json::Value::Null, &without));
+    }
+    cluster.observed.remote_write.clear();
+    cluster.settle();
+    assert_eq!(cluster.status(), disabled);
+    // Whoever writes to something of their own needs no relation.
+    let overrides = "{metrics_generator: {storage: {remote_write: [{url: 'http://prometheus'}]}}}";
+    cluster.observed.spec.overrides = Some(yaml::from_str(overrides).unwrap());
+    cluster.settle();
+    assert_eq!(cluster.status(), "active");
+}
+
+#[test]
+fn a_tempo_with_tenants_names_them_itself() {
+    let mut cluster = tempo();
+    cluster.observed.spec.config.insert("multi-tenancy".to_owned(), OptionValue::Boolean(true));
+    let target = mimir("multi-tenancy: true", Some("h"), &Tls::Off);
+    cluster.observed.remote_write = [("mimir".to_owned(), target)].into();
+    cluster.settle();
+    let config = config(&cluster);
+    assert_eq!(config["multitenancy_enabled"], true);
+    assert_eq!(config["metrics_generator"]["storage"]["remote_write"][0]["headers"], serde_json::Value::Null);
+}
+
+#[test]
+fn only_tempo_writes_metrics() {
+    let mut cluster = monolith(1);
+    cluster.observed.remote_write = [("other".to_owned(), RemoteWriteTarget::Missing)].into();
+    check_blocked(&mut cluster, &["spec.remoteWrite is for Tempo"]);
+    assert_eq!(running(&cluster), 1);
+}
+
+fn balancer_document(cluster: &Cluster) -> String {
+    let shared = cluster.last.as_ref().unwrap().balancer_cluster.as_ref().unwrap();
+    shared.documents.values().next().unwrap().clone()
+}
+
+#[test]
+fn the_load_balancer_names_the_tenant_unless_clients_do() {
+    let mut cluster = monolith(1);
+    assert!(balancer_document(&cluster).contains("proxy_set_header X-Scope-OrgID anonymous;"));
+    let mut set = |value: OptionValue| {
+        cluster.observed.spec.config.insert("multi-tenancy".to_owned(), value);
+        cluster.settle();
+        let document = balancer_document(&cluster);
+        let says = |word: &str| document.contains(word);
+        let tenants = config(&cluster)["multitenancy_enabled"].clone();
+        (says("_set_header X-Scope-OrgID"), says("return 401"), tenants)
+    };
+    assert_eq!(set(OptionValue::Boolean(true)), (false, true, true.into()));
+    // What is wrong with an option makes nobody's data another one's, and refuses nothing that units take.
+    assert_eq!(set(OptionValue::Text("banana".to_owned())), (false, false, true.into()));
+    assert_eq!(set(OptionValue::Boolean(false)), (true, false, false.into()));
+    cluster.observed.spec.overrides = Some(yaml::from_str("{multitenancy_enabled: true}").unwrap());
+    check_blocked(&mut cluster, &["muster config mimir multi-tenancy=true"]);
 }
 
 /// A user's edits.

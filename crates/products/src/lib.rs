@@ -20,6 +20,6 @@ mod workload;
 pub use overrides::OwnedOverride;
 pub use version::{UnsupportedVersion, check_version, role_table, supported_versions};
 pub use workload::{
-    Choice, ConfigInputs, Endpoint, Flushed, HttpCall, MAX_MESSAGE_LEN, Peer, RoleConflict, UnitValues,
-    Workload, workload,
+    Choice, ConfigInputs, Endpoint, Flushed, HttpCall, MAX_MESSAGE_LEN, Peer, RemoteWrite, RoleConflict,
+    UnitValues, Workload, workload,
 };

@@ -11,8 +11,17 @@ use crate::placeholder;
 pub struct OwnedOverride {
     /// The path of the override, its keys joined by dots.
     pub path: String,
-    /// What to do instead.
+    /// What to do instead. Commands in it speak of `COORDINATOR`.
     pub instead: &'static str,
+}
+
+impl OwnedOverride {
+    /// The same for a coordinator that has a name.
+    #[must_use]
+    pub fn said_of(&self, coordinator: &str) -> String {
+        let instead = self.instead.replace("COORDINATOR", coordinator);
+        format!("override {:?} is set by Muster: {instead}", self.path)
+    }
 }
 
 /// A setting, or a whole section, that Muster owns.
@@ -39,6 +48,8 @@ pub(crate) const PEER_PORT: &str = "remove it, units count on each other's port"
 pub(crate) const LABEL: &str = "remove it, it tells this cluster from others";
 pub(crate) const FIRST: &str = "remove it, the first unit has nobody to join";
 pub(crate) const TLS: &str = "set tls of the coordinator";
+pub(crate) const TENANTS: &str =
+    "remove it, the load balancer must know; set the option: muster config COORDINATOR multi-tenancy=true";
 
 /// The overrides that touch an owned path: by naming it, something below it, or by replacing or removing something above it.
 pub(crate) fn touched(overrides: &Map<String, Value>, owned: &[Owned]) -> Vec<OwnedOverride> {

@@ -54,6 +54,9 @@ pub trait Workload: Sync {
     /// Where clients send data and queries with these options, by purpose.
     fn endpoints(&self, options: &Options) -> Vec<Endpoint>;
 
+    /// The tenant that everything belongs to where clients name none.
+    fn one_tenant(&self) -> &'static str;
+
     /// The path that answers 200 once the unit can serve.
     fn ready_path(&self) -> &'static str;
 
@@ -150,8 +153,23 @@ pub struct ConfigInputs<'a> {
     /// How many units hold each piece of data; 1 or more. The option of that name is not read: its 0 stands for a
     /// choice that the planner makes.
     pub replication_factor: u8,
+    /// Where the metrics go that the product makes of its data, in the order of their names. None are made where there is none.
+    pub remote_write: &'a [RemoteWrite],
     /// Merged into the document: maps deeply, lists and scalars replaced, null removes.
     pub overrides: Option<&'a Map<String, Value>>,
+}
+
+/// A place that takes metrics by Prometheus's remote-write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemoteWrite {
+    /// What it is called: the coordinator's name.
+    pub name: String,
+    /// Its URL.
+    pub url: String,
+    /// The authorities that sign its certificate, in PEM. The machine's own where there is none.
+    pub ca: Option<String>,
+    /// Whether it refuses what names no tenant.
+    pub needs_tenant: bool,
 }
 
 /// What only the unit knows: fills the placeholders.

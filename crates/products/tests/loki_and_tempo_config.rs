@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use muster_model::{ObjectStorage, Product, Role, Secret, yaml};
-use muster_products::{ConfigInputs, UnitValues, charm, supported_versions, workload};
+use muster_products::charm::Options;
+use muster_products::{ConfigInputs, RemoteWrite, UnitValues, charm, supported_versions, workload};
 use serde_json::{Map, Value, json};
 
 const BOTH: [Product; 2] = [Product::Loki, Product::Tempo];
@@ -37,14 +38,19 @@ fn shared(
     let config = config.as_object().unwrap().clone().into_iter().collect();
     let (options, problems) = charm::coordinator(product).validate(&config);
     assert_eq!(problems, []);
-    workload(product).shared_config(&ConfigInputs {
+    workload(product).shared_config(&ConfigInputs { overrides, ..inputs(product, storage, &options) })
+}
+
+fn inputs<'a>(product: Product, storage: &'a ObjectStorage, options: &'a Options) -> ConfigInputs<'a> {
+    ConfigInputs {
         cluster_id: "demo",
         version: supported_versions(product)[0],
         storage,
-        options: &options,
+        options,
         replication_factor: 3,
-        overrides,
-    })
+        remote_write: &[],
+        overrides: None,
+    }
 }
 
 fn plain(product: Product) -> String {
@@ -136,6 +142,58 @@ fn queriers_find_their_frontend() {
 fn receivers_are_closed_unless_asked_for() {
     let tree: Value = yaml::from_str(&plain(Product::Tempo)).unwrap();
     assert_eq!(tree["distributor"]["receivers"], json!({}));
+}
+
+#[test]
+fn metrics_are_made_where_somebody_takes_them() {
+    let storage = storage(None, false);
+    let (options, _) = charm::coordinator(Product::Tempo).validate(&BTreeMap::new());
+    let place = RemoteWrite {
+        name: "metrics".to_owned(),
+        url: "https://127.0.9.9:8080/api/v1/push".to_owned(),
+        ca: Some("${muster:unit-id}".to_owned()),
+        needs_tenant: true,
+    };
+    let places =
+        [place.clone(), RemoteWrite { name: "more".to_owned(), ca: None, needs_tenant: false, ..place }];
+    let inputs = ConfigInputs { remote_write: &places, ..inputs(Product::Tempo, &storage, &options) };
+    let document = workload(Product::Tempo).shared_config(&inputs);
+    let filled =
+        workload(Product::Tempo).unit_config(&document, &unit(&[Role::MetricsGenerator], &[])).unwrap();
+    let tree: Value = yaml::from_str(&filled).unwrap();
+    let url = "https://127.0.9.9:8080/api/v1/push";
+    assert_eq!(
+        tree["metrics_generator"]["storage"]["remote_write"],
+        json!([
+            { "name": "metrics", "url": url, "tls_config": { "ca": "${muster:unit-id}" }, "headers": { "X-Scope-OrgID": "anonymous" } },
+            { "name": "more", "url": url },
+        ])
+    );
+    assert_eq!(
+        tree["overrides"]["defaults"]["metrics_generator"]["processors"],
+        json!(["service-graphs", "span-metrics"])
+    );
+    assert_eq!(tree["metrics_generator"]["registry"]["external_labels"]["muster_unit"], "backend-0");
+    let none: Value = yaml::from_str(&plain(Product::Tempo)).unwrap();
+    assert_eq!((&none["overrides"], &none["metrics_generator"]["registry"]), (&Value::Null, &Value::Null));
+}
+
+#[test]
+fn tenants_are_told_apart_where_the_option_says_so() {
+    for (product, key) in [
+        (Product::Mimir, "multitenancy_enabled"),
+        (Product::Loki, "auth_enabled"),
+        (Product::Tempo, "multitenancy_enabled"),
+    ] {
+        for on in [false, true] {
+            let text = shared(product, &json!({ "multi-tenancy": on }), &storage(None, false), None);
+            let tree: Value = yaml::from_str(&text).unwrap();
+            assert_eq!(tree[key], on, "{product}");
+        }
+        let overrides = json!({ key: true });
+        let owned = workload(product).owned_overrides(overrides.as_object().unwrap());
+        assert!(owned[0].said_of("x").contains("muster config x multi-tenancy=true"), "{owned:?}");
+    }
 }
 
 /// Every leaf with a value that only the unit knows, or that other parts count on, is somebody's who says what to do instead.

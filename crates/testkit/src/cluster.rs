@@ -105,6 +105,7 @@ impl Cluster {
                 workers: BTreeMap::new(),
                 object_store: ready_store(),
                 tls: Tls::Off,
+                remote_write: BTreeMap::new(),
                 seeds: Seeds::Units,
                 obstacles: Vec::new(),
                 carry: CarryOver::default(),

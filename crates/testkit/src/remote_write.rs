@@ -240,6 +240,15 @@ async fn write(
     journal
 }
 
+/// Pushes one sample, now, and returns once it is acknowledged.
+///
+/// # Errors
+/// It is refused.
+pub async fn push_one(settings: &Settings, number: u64) -> anyhow::Result<()> {
+    let body = encode(&settings.run, number, milliseconds_now());
+    push(&mut Client::new(&settings.base)?, settings, body).await
+}
+
 async fn push(client: &mut Client, settings: &Settings, body: Vec<u8>) -> anyhow::Result<()> {
     let mut headers = vec![
         (CONTENT_TYPE, "application/x-protobuf"),

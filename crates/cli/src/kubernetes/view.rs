@@ -89,6 +89,7 @@ fn of_coordinator(found: &Found, spec: &CoordinatorSpec, units: &Units<'_>) -> A
         product,
         scale: spec.units,
         relations: relations.into_iter().filter_map(|(end, app)| Some((end.to_owned(), app?))).collect(),
+        remote_write: spec.remote_write.iter().filter_map(|name| AppName::new(name).ok()).collect(),
         coverage: product
             .filter(|_| said.observed_generation.is_some())
             .and_then(|product| coverage(product, spec.version.as_deref(), &said.coverage)),
@@ -200,6 +201,7 @@ fn application(charm: String, status: Status, conditions: Vec<muster_api::Condit
         scale: 0,
         roles: Vec::new(),
         relations: BTreeMap::new(),
+        remote_write: Vec::new(),
         conditions,
         coverage: None,
         revision: None,

@@ -13,6 +13,9 @@ use serde_json::Value;
 
 pub use options::{OptionProblem, Options};
 
+/// The option of every coordinator that says whether clients name their tenant.
+pub const MULTI_TENANCY: &str = "multi-tenancy";
+
 /// One thing that can be deployed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Charm {
@@ -228,5 +231,10 @@ mod tests {
             assert_eq!(interface(&coordinator, "requires", "s3"), s3);
             assert!(s3.is_some());
         }
+        let [tempo, mimir] =
+            [Product::Tempo, Product::Mimir].map(|product| raw(CharmKind::Coordinator(product)));
+        let sends = interface(&tempo, "requires", "send-remote-write");
+        assert_eq!(sends.as_deref(), Some("prometheus_remote_write"));
+        assert_eq!(sends, interface(&mimir, "provides", "receive-remote-write"));
     }
 }

@@ -172,7 +172,7 @@ mod tests {
         assert_eq!(options.text("retention-period"), "30d");
         assert_eq!(options.integer("replication-factor"), 3);
         assert_eq!(options.integer("ingestion-burst-size"), 2_000_000);
-        assert_eq!(options.iter().count(), 6);
+        assert_eq!(options.iter().count(), 7);
     }
 
     #[test]
@@ -193,7 +193,7 @@ mod tests {
         assert_eq!(
             told,
             [
-                "option \"colour\" is not known to mimir-coordinator-k8s: it has ingestion-burst-size, ingestion-rate, max-global-exemplars-per-user, max-global-series-per-user, replication-factor, retention-period",
+                "option \"colour\" is not known to mimir-coordinator-k8s: it has ingestion-burst-size, ingestion-rate, max-global-exemplars-per-user, max-global-series-per-user, multi-tenancy, replication-factor, retention-period",
                 "option \"ingestion-burst-size\" must be a whole number",
                 "option \"ingestion-rate\" must be a whole number, without quotes",
                 "option \"max-global-exemplars-per-user\" must be a whole number, without quotes",

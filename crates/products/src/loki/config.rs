@@ -4,9 +4,10 @@
 use muster_model::{GOSSIP_PORT, GRPC_PORT, HTTP_PORT, ObjectStorage, Role, host_and_port};
 use serde_json::{Value, json};
 
+use crate::charm::MULTI_TENANCY;
 use crate::object_store::s3;
 use crate::overrides::{
-    self, FIRST, LABEL, LEAVING, Owned, PEER_PORT, PORT, REPLICAS, RINGS, STORE, TLS, UNIT, owned,
+    self, FIRST, LABEL, LEAVING, Owned, PEER_PORT, PORT, REPLICAS, RINGS, STORE, TENANTS, TLS, UNIT, owned,
 };
 use crate::placeholder::{FillError, Placeholder, literal};
 use crate::{ConfigInputs, UnitValues, unit};
@@ -22,7 +23,7 @@ fn generated(inputs: &ConfigInputs<'_>) -> Value {
     let integer = |option| inputs.options.integer(option);
     let prefix = literal(inputs.storage.path.as_deref().unwrap_or_default());
     json!({
-        "auth_enabled": false,
+        "auth_enabled": inputs.options.boolean(MULTI_TENANCY),
         "analytics": { "reporting_enabled": inputs.options.boolean("reporting-enabled") },
         "server": {
             "http_listen_address": address,
@@ -154,7 +155,7 @@ const SCHEMA: &str = "remove it, what lies in the bucket was written by it";
 /// What the other parts of Muster count on. Limits are not among them: an override of a limit wins over the option.
 pub(super) const OWNED: &[Owned] = &[
     owned("target", "set role-… of the workers"),
-    owned("auth_enabled", "remove it, the load balancer names the tenant"),
+    owned("auth_enabled", TENANTS),
     owned("http_prefix", PATHS),
     owned("server.http_listen_network", UNIT),
     owned("server.http_listen_address", UNIT),

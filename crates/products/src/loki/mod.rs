@@ -76,6 +76,10 @@ impl Workload for Loki {
         vec![endpoint("otlp", "/otlp"), endpoint("push", "/loki/api/v1/push"), endpoint("query", "")]
     }
 
+    fn one_tenant(&self) -> &'static str {
+        "fake"
+    }
+
     fn ready_path(&self) -> &'static str {
         "/ready"
     }

@@ -4,9 +4,10 @@
 use muster_model::{GOSSIP_PORT, GRPC_PORT, HTTP_PORT, ObjectStorage, Role};
 use serde_json::{Value, json};
 
+use crate::charm::MULTI_TENANCY;
 use crate::object_store::s3;
 use crate::overrides::{
-    self, FIRST, LABEL, LEAVING, Owned, PEER_PORT, PORT, REPLICAS, RINGS, STORE, TLS, UNIT, owned,
+    self, FIRST, LABEL, LEAVING, Owned, PEER_PORT, PORT, REPLICAS, RINGS, STORE, TENANTS, TLS, UNIT, owned,
 };
 use crate::placeholder::{FillError, Placeholder, literal};
 use crate::{ConfigInputs, UnitValues, unit};
@@ -22,7 +23,7 @@ fn generated(inputs: &ConfigInputs<'_>) -> Value {
     let data = |directory: &str| format!("{}/{directory}", Placeholder::UnitData);
     let integer = |option| inputs.options.integer(option);
     json!({
-        "multitenancy_enabled": false,
+        "multitenancy_enabled": inputs.options.boolean(MULTI_TENANCY),
         "usage_stats": { "enabled": false },
         // Else a file in the working directory.
         "activity_tracker": { "filepath": "" },
@@ -168,6 +169,7 @@ const FRESH: &str = "remove it, draining counts on how soon fresh blocks are see
 /// What the other parts of Muster count on. Limits are not among them: an override of a limit wins over the option.
 pub(super) const OWNED: &[Owned] = &[
     owned("target", "set role-… of the workers"),
+    owned("multitenancy_enabled", TENANTS),
     owned("server.http_listen_network", UNIT),
     owned("server.http_listen_address", UNIT),
     owned("server.http_listen_port", PORT),

@@ -21,6 +21,9 @@ use crate::{
 /// The version lines that a coordinator may ask for, newest first.
 pub const SUPPORTED: &[Version] = &[Version { major: 2, minor: 17 }];
 
+/// The tenant of a Mimir without tenants.
+pub(crate) const ONE_TENANT: &str = "anonymous";
+
 /// Mimir as a workload.
 #[derive(Debug)]
 pub struct Mimir;
@@ -72,6 +75,10 @@ impl Workload for Mimir {
     fn endpoints(&self, _: &Options) -> Vec<Endpoint> {
         let endpoint = |purpose, path| Endpoint { purpose, port: HTTP_PORT, path: Some(path) };
         vec![endpoint("push", "/api/v1/push"), endpoint("query", "/prometheus")]
+    }
+
+    fn one_tenant(&self) -> &'static str {
+        ONE_TENANT
     }
 
     fn ready_path(&self) -> &'static str {

@@ -5,12 +5,12 @@ use muster_model::{GOSSIP_PORT, GRPC_PORT, HTTP_PORT, ObjectStorage, Role, host_
 use serde_json::{Map, Value, json};
 
 use super::receivers;
-use crate::charm::Options;
+use crate::charm::{MULTI_TENANCY, Options};
 use crate::overrides::{
-    self, FIRST, LABEL, LEAVING, Owned, PEER_PORT, PORT, REPLICAS, RINGS, STORE, TLS, UNIT, owned,
+    self, FIRST, LABEL, LEAVING, Owned, PEER_PORT, PORT, REPLICAS, RINGS, STORE, TENANTS, TLS, UNIT, owned,
 };
 use crate::placeholder::{FillError, Placeholder, literal};
-use crate::{ConfigInputs, UnitValues, unit};
+use crate::{ConfigInputs, RemoteWrite, UnitValues, mimir, unit};
 
 /// See [`crate::Workload::shared_config`].
 pub(super) fn shared(inputs: &ConfigInputs<'_>) -> String {
@@ -20,8 +20,8 @@ pub(super) fn shared(inputs: &ConfigInputs<'_>) -> String {
 fn generated(inputs: &ConfigInputs<'_>) -> Value {
     let address = Placeholder::UnitAddress.to_string();
     let data = |directory: &str| format!("{}/{directory}", Placeholder::UnitData);
-    json!({
-        "multitenancy_enabled": false,
+    let mut config = json!({
+        "multitenancy_enabled": inputs.options.boolean(MULTI_TENANCY),
         "usage_report": { "reporting_enabled": false },
         "server": {
             "http_listen_address": address,
@@ -87,7 +87,30 @@ fn generated(inputs: &ConfigInputs<'_>) -> Value {
             // How soon a fresh block is seen: twice this (default 5m).
             "blocklist_poll": "15s",
         } },
-    })
+    });
+    if !inputs.remote_write.is_empty() {
+        config["metrics_generator"]["storage"]["remote_write"] =
+            inputs.remote_write.iter().map(|target| remote_write(target, inputs.options)).collect();
+        // Tempo tells the series of its units apart by the host's name, which several units of one machine share.
+        config["metrics_generator"]["registry"] =
+            json!({ "external_labels": { "muster_unit": Placeholder::UnitId.to_string() } });
+        // Without them the distributors send the generators nothing.
+        config["overrides"] = json!({ "defaults": { "metrics_generator": { "processors": ["service-graphs", "span-metrics"] } } });
+    }
+    config
+}
+
+/// One place that the metrics-generators write to, in Prometheus's words. Where Tempo has tenants, it names each metric's itself.
+fn remote_write(target: &RemoteWrite, options: &Options) -> Value {
+    let mut section = json!({ "name": literal(&target.name), "url": literal(&target.url) });
+    if let Some(ca) = &target.ca {
+        section["tls_config"] = json!({ "ca": literal(ca) });
+    }
+    if target.needs_tenant && !options.boolean(MULTI_TENANCY) {
+        // The one to whom everything belongs that was written before Mimir had tenants.
+        section["headers"] = json!({ "X-Scope-OrgID": mimir::ONE_TENANT });
+    }
+    section
 }
 
 /// The receivers that are asked for, on the unit's address.
@@ -160,7 +183,7 @@ const PATHS: &str = "remove it, the load balancer counts on the paths";
 /// What the other parts of Muster count on.
 pub(super) const OWNED: &[Owned] = &[
     owned("target", "set role-… of the workers"),
-    owned("multitenancy_enabled", "remove it, the load balancer names the tenant"),
+    owned("multitenancy_enabled", TENANTS),
     owned("http_api_prefix", PATHS),
     owned("stream_over_http_enabled", PORT),
     owned("server.http_listen_network", UNIT),

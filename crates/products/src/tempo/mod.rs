@@ -96,6 +96,10 @@ impl Workload for Tempo {
         endpoints
     }
 
+    fn one_tenant(&self) -> &'static str {
+        "single-tenant"
+    }
+
     fn ready_path(&self) -> &'static str {
         "/ready"
     }
