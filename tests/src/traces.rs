@@ -1,6 +1,6 @@
 //! A client of Tempo that knows what it wrote.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, ensure};
 use bytes::Bytes;
@@ -12,6 +12,11 @@ use muster_testkit::http::{Client, Response, encode};
 use serde_json::{Value, json};
 
 const DEADLINE: Duration = Duration::from_secs(10);
+/// How long what is unavailable is sent again, and how soon.
+const PATIENCE: Duration = Duration::from_secs(20);
+const AGAIN: Duration = Duration::from_millis(200);
+/// The status of gRPC for what may be sent again.
+const UNAVAILABLE: &str = "14";
 const TENANT: HeaderName = HeaderName::from_static("x-scope-orgid");
 
 /// One span that makes a trace.
@@ -217,7 +222,7 @@ impl On<'_> {
 /// # Errors
 /// It is refused.
 pub async fn push_otlp_http(base: &str, span: &Span, service: &str) -> anyhow::Result<()> {
-    accepted(On(None).otlp_http(base, span, service).await?)
+    accepted(async || On(None).otlp_http(base, span, service).await).await
 }
 
 /// Sends a span to Zipkin's URL.
@@ -226,7 +231,7 @@ pub async fn push_otlp_http(base: &str, span: &Span, service: &str) -> anyhow::R
 /// It is refused.
 pub async fn push_zipkin(url: &str, span: &Span, service: &str) -> anyhow::Result<()> {
     let base = url.strip_suffix("/api/v2/spans").context("no URL of Zipkin")?;
-    accepted(On(None).post(base, "/api/v2/spans", &span.zipkin(service)).await?)
+    accepted(async || On(None).post(base, "/api/v2/spans", &span.zipkin(service)).await).await
 }
 
 /// Sends a span to Jaeger's URL, in Thrift.
@@ -238,12 +243,35 @@ pub async fn push_jaeger_http(url: &str, span: &Span, service: &str) -> anyhow::
     let base = url.strip_suffix(PATH).context("no URL of Jaeger")?;
     let headers = [(CONTENT_TYPE, "application/vnd.apache.thrift.binary")];
     let batch = span.jaeger_thrift(service);
-    accepted(Client::new(base)?.send(Method::POST, PATH, &headers, batch, DEADLINE).await?)
+    accepted(async || Client::new(base)?.send(Method::POST, PATH, &headers, batch.clone(), DEADLINE).await)
+        .await
 }
 
-fn accepted(answer: Response) -> anyhow::Result<()> {
-    ensure!(answer.status.is_success(), "{} {}", answer.status, answer.excerpt());
-    Ok(())
+/// Sends until it is taken, as exporters do: a distributor that has not heard of an ingester yet says that it is unavailable.
+async fn accepted(send: impl AsyncFn() -> anyhow::Result<Response>) -> anyhow::Result<()> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let answer = send().await?;
+        if answer.status.is_success() {
+            return Ok(());
+        }
+        let again = answer.status == StatusCode::SERVICE_UNAVAILABLE && Instant::now() < until;
+        ensure!(again, "{} {}", answer.status, answer.excerpt());
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+/// The same of a gRPC call.
+async fn accepted_grpc(send: impl AsyncFn() -> anyhow::Result<GrpcAnswer>) -> anyhow::Result<()> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let answer = send().await?;
+        if answer.status == StatusCode::OK && answer.grpc_status.as_deref() == Some("0") {
+            return Ok(());
+        }
+        ensure!(answer.grpc_status.as_deref() == Some(UNAVAILABLE) && Instant::now() < until, "{answer:?}");
+        tokio::time::sleep(AGAIN).await;
+    }
 }
 
 /// The answer of a gRPC call: the HTTP status, and gRPC's own where it has one.
@@ -268,9 +296,7 @@ pub async fn grpc(address: &str, path: &str, message: &[u8]) -> anyhow::Result<G
 /// # Errors
 /// It is refused.
 pub async fn push_otlp_grpc(address: &str, span: &Span, service: &str) -> anyhow::Result<()> {
-    let answer = On(None).otlp_grpc(address, span, service).await?;
-    ensure!(answer.status == StatusCode::OK && answer.grpc_status.as_deref() == Some("0"), "{answer:?}");
-    Ok(())
+    accepted_grpc(async || On(None).otlp_grpc(address, span, service).await).await
 }
 
 /// Sends a span to Jaeger's collector over gRPC.
@@ -278,10 +304,9 @@ pub async fn push_otlp_grpc(address: &str, span: &Span, service: &str) -> anyhow
 /// # Errors
 /// It is refused.
 pub async fn push_jaeger_grpc(address: &str, span: &Span, service: &str) -> anyhow::Result<()> {
-    let answer =
-        grpc(address, "/jaeger.api_v2.CollectorService/PostSpans", &span.jaeger_protobuf(service)).await?;
-    ensure!(answer.status == StatusCode::OK && answer.grpc_status.as_deref() == Some("0"), "{answer:?}");
-    Ok(())
+    const PATH: &str = "/jaeger.api_v2.CollectorService/PostSpans";
+    let message = span.jaeger_protobuf(service);
+    accepted_grpc(async || grpc(address, PATH, &message).await).await
 }
 
 /// Whether a trace is found by its id.

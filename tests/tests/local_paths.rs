@@ -16,9 +16,9 @@ use muster_model::route::{PathMatch, Protocol};
 use muster_products::{charm, workload};
 use muster_testkit::http::{Client, Response};
 use muster_testkit::model::Model;
-use muster_testkit::servers;
+use muster_testkit::{servers, wait_until};
 use muster_tests::traces::grpc;
-use muster_tests::{ACTIVE, model, nothing_left};
+use muster_tests::{ACTIVE, SAID, model, nothing_left};
 use serde_json::{Value, json};
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -676,7 +676,15 @@ async fn tempo() -> anyhow::Result<()> {
         .collect();
     let body = json!({ "resourceSpans": [{ "scopeSpans": [{ "spans": spans }] }] }).to_string();
     ensure!(body.len() > 4_000_000);
-    sent(&model.endpoint("tempo", "otlp-http").await?, Method::POST, "/v1/traces", body).await?;
+    let receiver = model.endpoint("tempo", "otlp-http").await?;
+    // A distributor takes spans once it has heard of an ingester, which may be a moment after both are ready.
+    let mut last = None;
+    wait_until("a large push", SAID, async || {
+        last = Some(sent(&receiver, Method::POST, "/v1/traces", body.clone()).await);
+        last.as_ref().is_some_and(Result::is_ok).then_some(())
+    })
+    .await
+    .with_context(|| format!("{last:?}"))?;
     // Answers of searches as a stream; everything else on that port is closed.
     let streaming = format!("{host}:9096");
     for method in ["Search", "SearchTags", "SearchTagsV2", "SearchTagValuesV2", "MetricsQueryRange"] {
