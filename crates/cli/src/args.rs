@@ -404,6 +404,12 @@ pub(crate) struct Check {
     /// Files of YAML documents, read as one model; - is standard input
     #[arg(required = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) files: Vec<PathBuf>,
+    /// Look for workload binaries here, before PATH: each product's own binary checks the config that it would be given. Repeatable
+    #[arg(long = "bin", value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) search: Vec<PathBuf>,
+    /// The nginx that checks the load balancer's config; the one on PATH where none is given
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
+    pub(crate) nginx: Option<PathBuf>,
     /// The form of the findings
     #[arg(short, long, value_name = "FORMAT")]
     pub(crate) output: Option<Format>,
