@@ -82,7 +82,8 @@ impl Checkers {
                 }
             }
             None => said.lines.push(format!(
-                "config of {name} not checked by its binary: it cannot be made until the above is fixed"
+                "config of {name} not checked by {}: it cannot be made until what was found is fixed",
+                observed.spec.product
             )),
         }
         let Some((cluster, unit)) = specimens.balancer else { return Ok(()) };

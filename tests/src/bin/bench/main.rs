@@ -5,6 +5,7 @@
 
 mod agent;
 mod balancer;
+mod check;
 mod kubernetes;
 mod machine;
 mod plan;
@@ -25,12 +26,13 @@ struct Figure {
 }
 
 /// The parts, in the order in which they are measured.
-const PARTS: [&str; 7] = ["plan", "agent", "rest", "up", "balancer", "kubernetes", "fleet"];
+const PARTS: [&str; 8] = ["plan", "agent", "check", "rest", "up", "balancer", "kubernetes", "fleet"];
 
 async fn measure(part: &str) -> anyhow::Result<Vec<Figure>> {
     match part {
         "plan" => Ok(plan::figures()),
         "agent" => Ok(agent::figures().await),
+        "check" => check::figures(),
         "rest" => rest::figures().await,
         "up" => up::figures().await,
         "balancer" => balancer::figures().await,
