@@ -401,8 +401,8 @@ pub(crate) struct Export {
 /// Arguments of `check`.
 #[derive(Debug, Clone, Args)]
 #[command(
-    after_help = "Where the product's own binary is found, it checks the config, and nginx the load balancer's, as units would have it done. \
-                  S3 is not asked, and its keys are not used.\n\n\
+    after_help = "Where the product's own binary is found, it checks the config as on a unit, and nginx the load balancer's document. \
+                  The object store is not asked, and its keys are not used.\n\n\
                   Exit codes: 0 nothing is wrong, 1 something is, 2 wrong usage, or a check that could not be carried out."
 )]
 pub(crate) struct Check {

@@ -13,7 +13,7 @@ use muster_agent::workload::{Product, Proxy, Workload};
 use muster_agent::{Settings, check_config};
 use muster_local::workload_binary;
 use muster_model::{AppName, Finding, Reason, WorkloadStatus};
-use muster_planner::{Observed, Specimen, specimens};
+use muster_planner::{Observed, Specimen, Specimens, specimens};
 use muster_relation::ClusterData;
 
 use crate::failure::Failure;
@@ -54,55 +54,56 @@ impl Checkers {
     /// Has the config and the load balancer's document of a coordinator checked, one run of a program after the other.
     pub(crate) async fn ask(&self, observed: &Observed, said: &mut Said) -> Result<(), Failure> {
         // A finding says that this build does not know the product.
-        let Some(specimens) = specimens(observed) else { return Ok(()) };
+        let Some(Specimens { workers, balancer }) = specimens(observed) else { return Ok(()) };
         let name = &observed.name;
-        match specimens.workers {
-            Some((cluster, units)) => {
-                let program = cluster.product.as_str();
-                match workload_binary(&self.search, cluster.product) {
-                    Some(binary) => {
-                        let workload = Product { binary };
-                        let question = Question {
-                            coordinator: name,
-                            document: "config",
-                            program,
-                            workload: &workload,
-                            cluster: &cluster,
-                            units: &units,
-                        };
-                        question.ask(said).await?;
-                    }
-                    None => {
-                        let hint =
-                            if self.search.is_empty() { "; give --bin DIR" } else { " and in no --bin DIR" };
-                        said.lines.push(format!(
-                            "config of {name} not checked by {program}: not found in PATH{hint}"
-                        ));
-                    }
-                }
-            }
+        match workers {
+            Some((cluster, units)) => self.ask_product(name, &cluster, &units, said).await?,
             None => said.lines.push(format!(
                 "config of {name} not checked by {}: it cannot be made until what was found is fixed",
                 observed.spec.product
             )),
         }
-        let Some((cluster, unit)) = specimens.balancer else { return Ok(()) };
+        match balancer {
+            Some((cluster, unit)) => self.ask_nginx(name, &cluster, unit, said).await,
+            // A finding says what is wrong with its certificate.
+            None => Ok(()),
+        }
+    }
+
+    async fn ask_product(
+        &self,
+        coordinator: &AppName,
+        cluster: &ClusterData,
+        units: &[Specimen],
+        said: &mut Said,
+    ) -> Result<(), Failure> {
+        let program = cluster.product.as_str();
+        let Some(binary) = workload_binary(&self.search, cluster.product) else {
+            let hint = if self.search.is_empty() { "; give --bin DIR" } else { " and in no --bin DIR" };
+            said.lines
+                .push(format!("config of {coordinator} not checked by {program}: not found in PATH{hint}"));
+            return Ok(());
+        };
+        let workload = &Product { binary };
+        Question { coordinator, document: "config", program, workload, cluster, units }.ask(said).await
+    }
+
+    async fn ask_nginx(
+        &self,
+        coordinator: &AppName,
+        cluster: &ClusterData,
+        unit: Specimen,
+        said: &mut Said,
+    ) -> Result<(), Failure> {
+        let (document, program) = ("load balancer", "nginx");
         let Some(nginx) = self.nginx.clone() else {
             said.lines.push(format!(
-                "load balancer of {name} not checked by nginx: not found in PATH; give --nginx PATH"
+                "{document} of {coordinator} not checked by {program}: not found in PATH; give --nginx PATH"
             ));
             return Ok(());
         };
-        let workload = Proxy::new(nginx);
-        let question = Question {
-            coordinator: name,
-            document: "load balancer",
-            program: "nginx",
-            workload: &workload,
-            cluster: &cluster,
-            units: &[unit],
-        };
-        question.ask(said).await
+        let (workload, units) = (&Proxy::new(nginx), &[unit]);
+        Question { coordinator, document, program, workload, cluster, units }.ask(said).await
     }
 }
 
