@@ -24,6 +24,7 @@ mod settings;
 mod state;
 pub mod workload;
 
+pub use driver::check_config;
 pub use install::{InstallError, install};
 pub use run::{RunError, run};
 pub use settings::{Arguments as UnitArguments, Settings};

@@ -400,10 +400,21 @@ pub(crate) struct Export {
 
 /// Arguments of `check`.
 #[derive(Debug, Clone, Args)]
+#[command(
+    after_help = "Where the product's own binary is found, it checks the config as on a unit, and nginx the load balancer's document. \
+                  The object store is not asked, and its keys are not used.\n\n\
+                  Exit codes: 0 nothing is wrong, 1 something is, 2 wrong usage, or a check that could not be carried out."
+)]
 pub(crate) struct Check {
     /// Files of YAML documents, read as one model; - is standard input
     #[arg(required = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) files: Vec<PathBuf>,
+    /// Look for workload binaries here, before PATH: each product's own binary checks the config that it would be given. Repeatable
+    #[arg(long = "bin", value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) search: Vec<PathBuf>,
+    /// The nginx that checks the load balancer's config; the one on PATH where none is given
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
+    pub(crate) nginx: Option<PathBuf>,
     /// The form of the findings
     #[arg(short, long, value_name = "FORMAT")]
     pub(crate) output: Option<Format>,

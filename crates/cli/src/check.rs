@@ -1,5 +1,5 @@
-//! `muster check`: what the planner would say of documents, without anything running. The object store is taken to
-//! answer: whether it does is for a model that runs.
+//! `muster check`: what the planner would say of documents, and the workloads' binaries of their configs, without a model. The object
+//! store is taken to answer: whether it does is for a model that runs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
@@ -16,10 +16,11 @@ use muster_planner::{
 };
 
 use crate::applications::TLS_SECRET_TYPE;
+use crate::config_check::{Checkers, Said};
 use crate::failure::{Answer, Failure};
 use crate::printer::Printer;
 use crate::table::{Cell, Column, Table};
-use crate::{args, status_view, text};
+use crate::{args, programs, status_view, text};
 
 /// Why files cannot be checked.
 #[derive(Debug, thiserror::Error)]
@@ -35,7 +36,9 @@ pub(crate) enum CheckError {
 }
 
 /// Reads the files and prints every finding.
-pub(crate) fn run(args: &args::Check, printer: &mut Printer<'_>) -> Result<Answer, Failure> {
+pub(crate) async fn run(args: args::Check, printer: &mut Printer<'_>) -> Result<Answer, Failure> {
+    programs::directories(&args.search)?;
+    let checkers = Checkers { search: args.search, nginx: programs::nginx(args.nginx)? };
     let mut documents = Vec::new();
     let mut unreadable = Vec::new();
     for path in &args.files {
@@ -52,12 +55,22 @@ pub(crate) fn run(args: &args::Check, printer: &mut Printer<'_>) -> Result<Answe
         }
         return Ok(Answer::No);
     }
-    let findings = findings(&documents);
+    let mut said = Said::default();
+    for (observed, _) in observe(&named(&documents)) {
+        checkers.ask(&observed, &mut said).await?;
+    }
+    let mut findings = findings(&documents);
+    findings.extend(said.findings);
+    sort(&mut findings);
     let errors = findings.iter().filter(|f| f.status > WorkloadStatus::Active).count();
     match args.output {
         Some(format) => printer.value(&findings, format)?,
         None if findings.is_empty() => {}
         None => printer.data(&table(&findings, printer))?,
+    }
+    said.lines.iter().for_each(|line| printer.say(line));
+    if !said.failed.is_empty() {
+        return Err(Failure::new(said.failed.join("; ")));
     }
     let read = text::counted(u32::try_from(documents.len()).unwrap_or(u32::MAX), "document");
     printer.say(&match errors {
@@ -143,9 +156,14 @@ pub(crate) fn findings(documents: &[Document]) -> Vec<Finding> {
             ));
         }
     }
-    findings.sort_by_key(|finding| (finding.subject.clone(), std::cmp::Reverse(finding.status)));
+    sort(&mut findings);
     findings.dedup();
     findings
+}
+
+/// By application, the worst first.
+fn sort(findings: &mut [Finding]) {
+    findings.sort_by_key(|finding| (finding.subject.clone(), std::cmp::Reverse(finding.status)));
 }
 
 /// Documents with their names.

@@ -8,6 +8,7 @@
 mod applications;
 mod args;
 mod check;
+mod config_check;
 mod deploy;
 mod diff;
 mod explain;
@@ -21,6 +22,7 @@ mod object_store;
 mod options;
 mod place;
 mod printer;
+mod programs;
 mod reference;
 mod relations;
 mod settings;
@@ -134,7 +136,7 @@ async fn run(program: Program, arguments: Arguments, printer: &mut Printer<'_>) 
                 .map_err(|failure| failure.hint("what is explained without a model: muster explain")),
             topic => printer.data(&explain::text(&topic, printer.screen.width)?).map(|()| Answer::Yes),
         },
-        Verb::Check(args) => check::run(args, printer),
+        Verb::Check(args) => check::run(args.clone(), printer).await,
         Verb::Completion { shell } => printer.bytes(&reference::completion(*shell)).map(|()| Answer::Yes),
         Verb::Man { verb } => printer.bytes(&reference::man(verb.as_deref())?).map(|()| Answer::Yes),
         Verb::ObjectStore(args) => object_store::run(args).await,

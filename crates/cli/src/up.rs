@@ -1,8 +1,7 @@
 //! `muster up`: runs a model here and shows what becomes of it.
 
 use std::env;
-use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::pin::pin;
 
 use muster_api::{FORMAT_VERSION, ModelStatus};
@@ -15,11 +14,8 @@ use crate::args;
 use crate::failure::{Answer, Failure};
 use crate::location::Location;
 use crate::printer::{Printer, Screen};
-use crate::status_view;
 use crate::text::counted;
-
-/// Where nginx is looked for beside `PATH`: distributions keep it out of the `PATH` of ordinary users.
-const SYSTEM_DIRECTORIES: [&str; 2] = ["/usr/sbin", "/usr/local/sbin"];
+use crate::{programs, status_view};
 
 /// Said after the first Ctrl-C.
 const STOPPING: &str = "Stopping all units in order; a second Ctrl-C leaves them running";
@@ -108,10 +104,11 @@ fn left_running(shown: Option<&ModelStatus>) -> Failure {
 }
 
 /// The signals that ask to stop: Ctrl-C, `kill`, and a terminal that was closed.
-struct Signals([Signal; 3]);
+pub(crate) struct Signals([Signal; 3]);
 
 impl Signals {
-    fn new() -> Result<Self, Failure> {
+    /// From now on they end nothing by themselves.
+    pub(crate) fn new() -> Result<Self, Failure> {
         let listen =
             |kind| signal(kind).map_err(|e| Failure::new(format!("failed to listen for signals: {e}")));
         let [interrupt, terminate, hangup] =
@@ -119,7 +116,8 @@ impl Signals {
         Ok(Self([listen(interrupt)?, listen(terminate)?, listen(hangup)?]))
     }
 
-    async fn next(&mut self) {
+    /// Waits for the next one.
+    pub(crate) async fn next(&mut self) {
         let [interrupt, terminate, hangup] = &mut self.0;
         tokio::select! {
             _ = interrupt.recv() => {}
@@ -142,20 +140,10 @@ fn binaries(search: Vec<PathBuf>, nginx: Option<PathBuf>) -> Result<Binaries, Fa
         };
         if path.is_file() { Ok(path.clone()) } else { Err(missing()) }
     };
-    let directories = search.iter().map(|directory| directory.is_dir()).zip(&search);
-    if let Some((_, absent)) = directories.into_iter().find(|(there, _)| !there) {
-        return Err(Failure::new(format!("--bin {}: there is no such directory", absent.display())));
-    }
-    let nginx = match nginx {
-        Some(nginx) if nginx.is_file() => nginx,
-        Some(nginx) => {
-            return Err(Failure::new(format!("--nginx {}: there is no such file", nginx.display())));
-        }
-        None => find_nginx(env::var_os("PATH").as_deref()).ok_or_else(|| {
-            Failure::new("nginx is not on PATH")
-                .hint("install it, or say where it is: muster up --nginx PATH")
-        })?,
-    };
+    programs::directories(&search)?;
+    let nginx = programs::nginx(nginx)?.ok_or_else(|| {
+        Failure::new("nginx is not on PATH").hint("install it, or say where it is: muster up --nginx PATH")
+    })?;
     Ok(Binaries {
         worker: beside("worker")?,
         coordinator: beside("coordinator")?,
@@ -165,38 +153,10 @@ fn binaries(search: Vec<PathBuf>, nginx: Option<PathBuf>) -> Result<Binaries, Fa
     })
 }
 
-fn find_nginx(path: Option<&OsStr>) -> Option<PathBuf> {
-    let on_path = path.map(env::split_paths).into_iter().flatten();
-    let directories = on_path.chain(SYSTEM_DIRECTORIES.iter().map(PathBuf::from));
-    directories
-        .filter(|directory| directory.is_absolute())
-        .map(|directory| directory.join("nginx"))
-        .find(|p| is_program(p))
-}
-
-fn is_program(path: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-    path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
-}
-
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
     use crate::fake::starting;
-
-    #[test]
-    fn nginx_is_found_where_it_can_be_executed() {
-        let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        for (directory, mode) in [(&one, 0o644), (&two, 0o755)] {
-            let file = directory.path().join("nginx");
-            std::fs::write(&file, "").unwrap();
-            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
-        }
-        let path = env::join_paths([Path::new("relative"), one.path(), two.path()]).unwrap();
-        assert_eq!(find_nginx(Some(&path)), Some(two.path().join("nginx")));
-    }
 
     #[test]
     fn outside_a_terminal_only_changes_are_written() {

@@ -21,6 +21,7 @@ use crate::control::{Question, Request, Response, Server};
 use crate::directory::{ModelDirectory, private_directory, write_private};
 use crate::embedded::{self, S3_PORT};
 use crate::gather::{Live, gather};
+use crate::programs::workload_binary;
 use crate::state::{State, UnitRecord};
 use crate::up::{Binaries, UpError};
 use crate::view::model_status;
@@ -441,16 +442,9 @@ impl Engine {
         self.coordinator_product(&AppName::new(coordinator).ok()?)
     }
 
-    /// The product's binary: in the given directories, else on `PATH`; the bare name where it is in neither, so that the
-    /// unit's status says what is missing.
+    /// The product's binary, or the bare name where there is none, so that the unit's status says what is missing.
     fn workload_binary(&self, product: Product) -> PathBuf {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let given = self.binaries.workloads.iter().cloned();
-        given
-            .chain(std::env::split_paths(&path))
-            .map(|place| if place.is_dir() { place.join(product.as_str()) } else { place })
-            .find(|file| file.is_file() && file.file_name().is_some_and(|name| name == product.as_str()))
-            .unwrap_or_else(|| PathBuf::from(product.as_str()))
+        workload_binary(&self.binaries.workloads, product).unwrap_or_else(|| PathBuf::from(product.as_str()))
     }
 
     fn credentials_file(&self) -> PathBuf {

@@ -15,10 +15,12 @@ mod engine;
 mod gather;
 pub mod object_store;
 mod preview;
+mod programs;
 mod state;
 pub mod up;
 mod view;
 
 pub use directory::{DirectoryError, ModelDirectory};
 pub use edits::EditError;
+pub use programs::workload_binary;
 pub use state::{EmbeddedStore, State, Stored, UnitRecord};

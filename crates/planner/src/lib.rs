@@ -6,7 +6,7 @@
 //!
 //! The steps, each a module: [`validate`](self) the documents, decide on the `gate`, make the `config`, roll it out unit by unit
 //! (`rollout`) with a way back for what does not work (`trial`), lay out the load `balancer`, and word the `status`.
-//! [`preview`](fn@preview) says what an edit would change.
+//! [`preview`](fn@preview) says what an edit would change, [`specimens`] what units would be told if there were any.
 
 mod balancer;
 mod claims;
@@ -19,6 +19,7 @@ mod plan;
 mod preview;
 mod remote_write;
 mod rollout;
+mod specimen;
 mod status;
 mod trial;
 mod validate;
@@ -29,4 +30,5 @@ pub use observed::{CarryOver, ObjectStore, Observed, ObservedUnit, ObservedWorke
 pub use plan::{Plan, PlannedApplication, Published, plan};
 pub use preview::{Change, Preview, Rendition, preview};
 pub use remote_write::RemoteWriteTarget;
+pub use specimen::{Specimen, Specimens, specimens};
 pub use status::unrelated_worker;

@@ -7,6 +7,7 @@ use muster_api::{ConditionStatus, ConditionType, CoordinatorSpec, Images, OnInco
 use muster_model::{Reason, Revision, Role, RoleSet, Secret, TlsMaterial, UnitName, WorkloadStatus, yaml};
 use muster_planner::{
     Claim, ObjectStore, Observed, ObservedUnit, Probe, RemoteWriteTarget, Rendition, Tls, contested, preview,
+    specimens,
 };
 use muster_relation::{Check, Run, Service};
 use muster_testkit::cluster::{Cluster, app, failed_store, ready_store, storage, worker};
@@ -1305,4 +1306,58 @@ proptest! {
         prop_assert_eq!(final_form(&cluster), final_form(&undisturbed));
         prop_assert_eq!(cluster.status(), undisturbed.status());
     }
+}
+
+/// What is observed of a model that nobody has started: no unit is there.
+fn unstarted(product: &str, workers: &[(&str, u32, &[&str])]) -> Observed {
+    let named: Vec<_> = workers.iter().map(|(name, units, roles)| (*name, worker(*units, roles))).collect();
+    let mut observed = Cluster::new(&named).observed;
+    observed.spec.product = product.to_owned();
+    observed.spec.version = None;
+    observed
+}
+
+#[test]
+fn specimens_are_told_what_units_of_each_kind_would_be() {
+    let observed = unstarted(
+        "loki",
+        &[
+            ("back", 3, &["backend"]),
+            ("read", 1, &["read"]),
+            ("again", 2, &["read"]),
+            ("write", 3, &["write"]),
+        ],
+    );
+    let (cluster, units) = specimens(&observed).unwrap().workers.unwrap();
+    let roles: Vec<String> = units.iter().map(|unit| unit.assignment.roles.to_string()).collect();
+    assert_eq!(roles, ["backend", "read", "write"]);
+    // The others are told of the leading compactor, which knows itself by its own address.
+    let leader = units[0].address.to_string();
+    for unit in &units {
+        let told = unit.assignment.peers.get(&Role::Compactor);
+        assert_eq!(told, (unit.assignment.roles != RoleSet::from([Role::Write])).then_some(&leader));
+        assert_eq!(cluster.documents.keys().collect::<Vec<_>>(), [&unit.assignment.revision]);
+        assert_eq!((unit.assignment.run, &unit.assignment.drain), (Run::Start, &None));
+    }
+    let keys = serde_json::to_string(&cluster).unwrap();
+    assert!(!keys.contains("\"AK\"") && !keys.contains("\"SK\""), "{keys}");
+}
+
+#[test]
+fn specimens_do_not_need_a_model_that_could_run() {
+    // Neither workers nor coverage.
+    for workers in [&[][..], &[("w", 0, &["all"][..])], &[("w", 1, &["colour"])]] {
+        let (_, units) = specimens(&unstarted("tempo", workers)).unwrap().workers.unwrap();
+        assert_eq!(units.len(), 1);
+        assert_eq!(units[0].assignment.roles, RoleSet::from([Role::All]));
+    }
+    let (_, units) = specimens(&unstarted("mimir", &[("w", 1, &["read"])])).unwrap().workers.unwrap();
+    assert_eq!(units.len(), 1);
+    // But a config and a certificate that can be used.
+    let mut observed = unstarted("mimir", &[("w", 1, &["all"])]);
+    observed.object_store = ObjectStore::NotRelated;
+    observed.tls = Tls::Invalid("no key".to_owned());
+    let nothing = specimens(&observed).unwrap();
+    assert_eq!((nothing.workers, nothing.balancer), (None, None));
+    assert_eq!(specimens(&unstarted("cortex", &[])), None);
 }

@@ -20,12 +20,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use muster_model::Revision;
+use muster_relation::{Assignment, ClusterData};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
+pub use self::check::check_config;
 use self::orphan::ProcessRecord;
 use self::output::Tail;
 use self::sink::Sink;
@@ -56,6 +58,25 @@ fn start_error(program: &Path, error: &io::Error) -> String {
         io::ErrorKind::PermissionDenied => format!("{program} may not be executed; make it executable"),
         _ => format!("failed to start {program}: {error}"),
     }
+}
+
+/// What to start for an assignment, or why nobody can, in one line.
+fn launch(
+    workload: &dyn Workload,
+    settings: &Settings,
+    assignment: &Assignment,
+    cluster: &ClusterData,
+    directory: &Path,
+) -> Result<Launch, String> {
+    let launch = workload.launch(settings, assignment, cluster, directory);
+    let mut launch = launch.map_err(|error| error.to_string())?;
+    // The process gets a working directory of its own; a bare name is still looked up in PATH.
+    if launch.program.components().count() > 1
+        && let Ok(program) = std::path::absolute(&launch.program)
+    {
+        launch.program = program;
+    }
+    Ok(launch)
 }
 
 /// The effects of one agent.
@@ -122,15 +143,7 @@ impl Driver {
     }
 
     fn launch(&self, order: &Order, directory: &Path) -> Result<Launch, String> {
-        let launch = self.workload.launch(&self.settings, &order.assignment, &order.cluster, directory);
-        let mut launch = launch.map_err(|error| error.to_string())?;
-        // The process gets a working directory of its own; a bare name is still looked up in PATH.
-        if launch.program.components().count() > 1
-            && let Ok(program) = std::path::absolute(&launch.program)
-        {
-            launch.program = program;
-        }
-        Ok(launch)
+        launch(&*self.workload, &self.settings, &order.assignment, &order.cluster, directory)
     }
 
     /// Takes over a process that a former agent left, as number 0.

@@ -5,6 +5,7 @@
 
 mod agent;
 mod balancer;
+mod check;
 mod examples;
 mod kubernetes;
 mod machine;
@@ -27,13 +28,14 @@ struct Figure {
 }
 
 /// The parts, in the order in which they are measured.
-const PARTS: [&str; 9] =
-    ["plan", "agent", "rest", "up", "examples", "balancer", "rollout", "kubernetes", "fleet"];
+const PARTS: [&str; 10] =
+    ["plan", "agent", "check", "rest", "up", "examples", "balancer", "rollout", "kubernetes", "fleet"];
 
 async fn measure(part: &str) -> anyhow::Result<Vec<Figure>> {
     match part {
         "plan" => Ok(plan::figures()),
         "agent" => Ok(agent::figures().await),
+        "check" => check::figures(),
         "rest" => rest::figures().await,
         "up" => up::figures().await,
         "examples" => examples::figures().await,
