@@ -80,11 +80,20 @@ impl Traffic {
     /// They are not.
     pub async fn flows(&self) -> anyhow::Result<()> {
         self.is_written().await?;
-        wait_until("samples in an answer", FLOW_DEADLINE, async || {
-            self.reader.read_back(&self.run).await.ok().filter(|read| !read.is_empty())
-        })
-        .await?;
-        Ok(())
+        let mut last = None;
+        let read = wait_until("samples in an answer", FLOW_DEADLINE, async || {
+            match self.reader.read_back(&self.run).await {
+                Ok(read) => {
+                    last = Some(format!("{} samples", read.len()));
+                    (!read.is_empty()).then_some(())
+                }
+                Err(error) => {
+                    last = Some(format!("{error:#}"));
+                    None
+                }
+            }
+        });
+        read.await.with_context(|| last.unwrap_or_default())
     }
 
     /// Stops writing without reading back.

@@ -34,7 +34,7 @@ const EXAMPLES: [&str; 8] = [
     "tempo-distributed",
     "lgtm",
 ];
-const PAIRS: usize = 5;
+const PAIRS: usize = 3;
 const BAR: f64 = 1.15;
 const OBJECT_STORE: &str = "object-store-0";
 /// How long a process that was started by hand may take to stop.
