@@ -7,12 +7,6 @@ use std::env;
 use std::path::Path;
 use std::process::ExitCode;
 
-use mimalloc::MiMalloc;
-
-/// The program is linked with musl, whose own allocator is slow.
-#[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
-
 fn main() -> anyhow::Result<ExitCode> {
     let called = env::args_os().next().unwrap_or_default();
     match Path::new(&called).file_name().and_then(|name| name.to_str()) {
