@@ -147,9 +147,11 @@ impl ByHand {
             fs::remove_dir_all(data)?;
             fs::create_dir(data)?;
         }
-        let buckets: Vec<OsString> = fs::read_dir(&self.store_root)?
-            .map(|entry| Ok(entry?.file_name()))
-            .collect::<anyhow::Result<_>>()?;
+        // Beside the buckets the server keeps files of its own.
+        let names = fs::read_dir(&self.store_root)?.map(|entry| Ok(entry?.file_name()));
+        let names = names.collect::<anyhow::Result<Vec<OsString>>>()?.into_iter();
+        let buckets: Vec<String> =
+            names.filter_map(|name| name.into_string().ok()).filter(|name| !name.starts_with('.')).collect();
         fs::remove_dir_all(&self.store_root)?;
         fs::create_dir(&self.store_root)?;
         for process in &self.processes {
@@ -164,7 +166,7 @@ impl ByHand {
             running.push(store.start(place.path())?);
         }
         for bucket in &buckets {
-            self.make_bucket(&bucket.to_string_lossy()).await?;
+            self.make_bucket(bucket).await?;
         }
         for process in others {
             running.push(process.start(place.path())?);
