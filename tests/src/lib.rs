@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use muster_testkit::model::{Model, Running};
 use muster_testkit::{binaries, wait_until};
+use serde_json::Value;
 
 pub mod agent;
 pub mod documents;
@@ -70,6 +71,14 @@ pub async fn replaced(model: &Model, program: &str, unit: &str, former: &Running
         model.process(program, unit).ok().filter(|now| (now.pid, now.started) != (former.pid, former.started))
     })
     .await
+}
+
+/// A condition of a coordinator in the status that users' programs read; null where it has none of that kind.
+#[must_use]
+pub fn condition(status: &Value, coordinator: &str, kind: &str) -> Value {
+    let conditions = status["applications"][coordinator]["conditions"].as_array();
+    let found = conditions.into_iter().flatten().find(|condition| condition["type"] == kind);
+    found.cloned().unwrap_or_default()
 }
 
 /// Fails unless nothing of the model runs or listens any more. To be asked after `muster up` has ended.

@@ -247,31 +247,32 @@ pub async fn push_jaeger_http(url: &str, span: &Span, service: &str) -> anyhow::
         .await
 }
 
-/// Sends until it is taken, as exporters do: a distributor that has not heard of an ingester yet says that it is unavailable.
-async fn accepted(send: impl AsyncFn() -> anyhow::Result<Response>) -> anyhow::Result<()> {
+/// Sends for as long as the answer is that nobody can take it yet, as exporters do: a distributor that has not heard of an ingester
+/// says that it is unavailable.
+async fn answer_of<A>(
+    send: impl AsyncFn() -> anyhow::Result<A>,
+    is_unavailable: impl Fn(&A) -> bool,
+) -> anyhow::Result<A> {
     let until = Instant::now() + PATIENCE;
     loop {
         let answer = send().await?;
-        if answer.status.is_success() {
-            return Ok(());
+        if !is_unavailable(&answer) || Instant::now() >= until {
+            return Ok(answer);
         }
-        let again = answer.status == StatusCode::SERVICE_UNAVAILABLE && Instant::now() < until;
-        ensure!(again, "{} {}", answer.status, answer.excerpt());
         tokio::time::sleep(AGAIN).await;
     }
 }
 
-/// The same of a gRPC call.
+async fn accepted(send: impl AsyncFn() -> anyhow::Result<Response>) -> anyhow::Result<()> {
+    let answer = answer_of(send, |answer| answer.status == StatusCode::SERVICE_UNAVAILABLE).await?;
+    ensure!(answer.status.is_success(), "{} {}", answer.status, answer.excerpt());
+    Ok(())
+}
+
 async fn accepted_grpc(send: impl AsyncFn() -> anyhow::Result<GrpcAnswer>) -> anyhow::Result<()> {
-    let until = Instant::now() + PATIENCE;
-    loop {
-        let answer = send().await?;
-        if answer.status == StatusCode::OK && answer.grpc_status.as_deref() == Some("0") {
-            return Ok(());
-        }
-        ensure!(answer.grpc_status.as_deref() == Some(UNAVAILABLE) && Instant::now() < until, "{answer:?}");
-        tokio::time::sleep(AGAIN).await;
-    }
+    let answer = answer_of(send, |answer| answer.grpc_status.as_deref() == Some(UNAVAILABLE)).await?;
+    ensure!(answer.status == StatusCode::OK && answer.grpc_status.as_deref() == Some("0"), "{answer:?}");
+    Ok(())
 }
 
 /// The answer of a gRPC call: the HTTP status, and gRPC's own where it has one.

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use muster_testkit::wait_until;
+use muster_tests::condition;
 use muster_tests::kubernetes::Site;
 use muster_tests::kubernetes::node::{
     ACTIVE, address, example, in_cluster, muster, say, wait_all_active, wait_status,
@@ -44,12 +45,6 @@ async fn remove(site: &Site, namespace: &str) {
 async fn operator_is_there(site: &Site) {
     let ready = ["deploy/muster-operator", "-n", "muster-system", "--for=condition=Available"];
     site.cluster.kubectl(&[&["wait", "--timeout=120s"], &ready[..]].concat()).unwrap();
-}
-
-fn condition(status: &Value, coordinator: &str, kind: &str) -> Value {
-    let conditions = status["applications"][coordinator]["conditions"].as_array();
-    let found = conditions.into_iter().flatten().find(|condition| condition["type"] == kind);
-    found.cloned().unwrap_or_default()
 }
 
 /// Mimir with nine workers: an option is rolled out, a config that Mimir refuses reaches nobody, and one that a unit cannot run with

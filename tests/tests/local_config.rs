@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use muster_testkit::model::{Model, is_active};
 use muster_tests::traffic::Traffic;
-use muster_tests::{ACTIVE, SAID, documents, model, nothing_left, says};
+use muster_tests::{ACTIVE, SAID, condition, documents, model, nothing_left, says};
 use nix::unistd::Pid;
 use serde_json::Value;
 
@@ -27,12 +27,6 @@ fn with(example: &str, overrides: &str) -> String {
 async fn apply(model: &mut Model, documents: &str) -> anyhow::Result<()> {
     model.kill_up().await?;
     model.up(Some(documents))
-}
-
-fn condition(status: &Value, coordinator: &str, kind: &str) -> Value {
-    let conditions = status["applications"][coordinator]["conditions"].as_array();
-    let found = conditions.into_iter().flatten().find(|condition| condition["type"] == kind);
-    found.cloned().unwrap_or_default()
 }
 
 /// The message of a rollout that halted and left every unit active.

@@ -5,7 +5,7 @@ use std::fs;
 use anyhow::{Context as _, ensure};
 use muster_testkit::model::is_active;
 use muster_tests::traffic::Traffic;
-use muster_tests::{ACTIVE, SAID, documents, model, monolithic, nothing_left, refused, says};
+use muster_tests::{ACTIVE, SAID, condition, documents, model, monolithic, nothing_left, refused, says};
 use serde_json::Value;
 
 /// Files that are no model: refused before anything is made.
@@ -175,11 +175,7 @@ async fn a_config_that_mimir_refuses_restarts_nothing() -> anyhow::Result<()> {
         |overrides: &str| example.replacen("  s3:\n", &format!("  overrides: {overrides}\n  s3:\n"), 1);
     let mut model = monolithic().await?;
     let before = model.workloads();
-    let accepted = |status: &Value| {
-        let conditions =
-            status["applications"]["mimir"]["conditions"].as_array().cloned().unwrap_or_default();
-        conditions.into_iter().find(|c| c["type"] == "ConfigAccepted").unwrap_or_default()
-    };
+    let accepted = |status: &Value| condition(status, "mimir", "ConfigAccepted");
     ensure!(accepted(&model.status().await?)["status"] == "True");
 
     // The workloads go on while `muster up` is away, so what follows shows that they are not restarted either.

@@ -21,7 +21,7 @@ use muster_relation::{Assignment, Run, Service};
 use crate::complaint;
 use crate::observed::{CarryOver, NO_EPOCH, ObservedUnit, Seeds};
 use crate::peers::Peers;
-use crate::trial::{Failure, Trials as ConfigTrials};
+use crate::trial::{Failure, Trials};
 use crate::validate::Line;
 
 /// How many units' addresses are handed out as gossip seeds: enough that one is there, few enough that a new unit does not
@@ -128,7 +128,7 @@ pub(crate) struct Course<'a> {
     pub(crate) line: &'a Line,
     pub(crate) target: Option<&'a Revision>,
     pub(crate) carry: &'a CarryOver,
-    pub(crate) trials: &'a ConfigTrials,
+    pub(crate) trials: &'a Trials,
 }
 
 /// Decides which units are changed now.
@@ -179,7 +179,7 @@ fn decide(
             .iter()
             .filter(|m| m.unit.is_told_to_run() && !is_one_shot(m, line))
             .any(|m| m.unit.assigned.as_ref().map(|a| &a.revision) == target);
-    let mut trials = Trials::of(members);
+    let mut renewals = Renewals::of(members);
     let all_known = !members.iter().any(|m| m.unit.unknown);
 
     // Units that already left the load balancer come first: they hold a place in the budget.
@@ -211,13 +211,13 @@ fn decide(
         let tries = next.run == Run::Start
             && !result.proven
             && member.unit.assigned.as_ref().is_some_and(|a| a.revision != next.revision);
-        let may_try = (!tries || trial_open) && (!replaces || trials.is_open(member));
+        let may_try = (!tries || trial_open) && (!replaces || renewals.is_open(member));
         let allowed = all_known && result.halt.is_none() && may_try && budget.take(member, &next, line);
         if allowed && tries {
             trial_open = false;
         }
         if allowed && replaces {
-            trials.take(member);
+            renewals.take(member);
         }
         let goes = allowed && balancer_leaves_out(&member.name);
         if goes && replaces {
@@ -301,8 +301,13 @@ fn unit_seeds(members: &[Member<'_>]) -> Vec<String> {
     running.into_iter().take(SEEDS).map(|(_, _, address)| host_and_port(address, GOSSIP_PORT)).collect()
 }
 
+/// Whether the unit is to run something that is expected to stay.
+pub(crate) fn stays(member: &Member<'_>, line: &Line) -> bool {
+    matches!(member.want, Want::Run(_)) && !is_one_shot(member, line)
+}
+
 /// Whether the unit runs nothing but one-shot tools, which are expected to end.
-pub(crate) fn is_one_shot(member: &Member<'_>, line: &Line) -> bool {
+fn is_one_shot(member: &Member<'_>, line: &Line) -> bool {
     matches!(&member.want, Want::Run(roles) if line.table.uncounted.is_superset(roles))
 }
 
@@ -313,8 +318,7 @@ fn halt(members: &[Member<'_>], course: Course<'_>, target: &Revision) -> Option
         let unit = failure.units.first()?.clone();
         return Some(Halt { unit, what: Trouble::WentBack(good.clone()), why: failure.why.clone() });
     }
-    let stays = |m: &&Member<'_>| matches!(m.want, Want::Run(_)) && !is_one_shot(m, line);
-    members.iter().filter(stays).find_map(|member| {
+    members.iter().filter(|m| stays(m, line)).find_map(|member| {
         let assigned =
             member.unit.assigned.as_ref().filter(|a| a.run == Run::Start && a.revision == *target)?;
         let report = member.unit.report.as_ref().filter(|r| r.epoch >= assigned.epoch)?;
@@ -335,13 +339,12 @@ fn halt(members: &[Member<'_>], course: Course<'_>, target: &Revision) -> Option
 
 /// Whether every unit is ready with the target.
 fn is_complete(members: &[Member<'_>], line: &Line, target: &Revision) -> bool {
-    let stays = |m: &&Member<'_>| matches!(m.want, Want::Run(_)) && !is_one_shot(m, line);
     let done = |unit: &ObservedUnit| {
         unit.is_ready()
             && unit.refused().is_none()
             && unit.assigned.as_ref().is_some_and(|a| a.revision == *target)
     };
-    members.iter().filter(stays).all(|m| done(m.unit))
+    members.iter().filter(|m| stays(m, line)).all(|m| done(m.unit))
 }
 
 /// Whether some unit became ready with the target.
@@ -365,12 +368,12 @@ fn is_accepted(members: &[Member<'_>], target: &Revision, carry: &CarryOver) -> 
 }
 
 /// Of each application, whether another unit may be made anew: any number once one came back as it should be, else one.
-struct Trials<'a> {
+struct Renewals<'a> {
     proven: BTreeSet<&'a AppName>,
     under_way: BTreeSet<&'a AppName>,
 }
 
-impl<'a> Trials<'a> {
+impl<'a> Renewals<'a> {
     fn of(members: &'a [Member<'a>]) -> Self {
         let anew = || members.iter().filter(|m| !m.unit.outdated && m.unit.is_told_to_run());
         let of = |ready: bool| {

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::complaint;
 use crate::observed::{CarryOver, ObservedUnit};
-use crate::rollout::{Member, Want, is_one_shot};
+use crate::rollout::{Member, stays};
 use crate::validate::Line;
 
 /// How long a unit may take to become ready where the coordinator does not say: as long as a Kubernetes Deployment's pods.
@@ -78,7 +78,7 @@ impl Trials {
             |failure: &&Failure| failure.revision == *target && failure.image.as_deref() == terms.image;
         let mut trials =
             Self { running: BTreeMap::new(), failure: carry.failure.as_ref().filter(same).cloned() };
-        for member in members.iter().filter(|m| matches!(m.want, Want::Run(_)) && !is_one_shot(m, line)) {
+        for member in members.iter().filter(|m| stays(m, line)) {
             let Some(report) = tries(member.unit, target) else { continue };
             let begun = carry.trials.get(&member.name).cloned();
             let mut trial =
