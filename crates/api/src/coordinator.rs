@@ -117,7 +117,7 @@ fn free_object(_: &mut SchemaGenerator) -> Schema {
 }
 
 /// The value of a charm option: a text, a whole number or a boolean, as charms have them.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum OptionValue {
     /// true or false.

@@ -32,9 +32,7 @@ pub struct Layout<'a> {
 pub enum Tenant {
     /// All are this one tenant's, whatever clients say.
     One(&'static str),
-    /// The one's whom clients name, or nobody's: the header goes on as it came, and units know what to do with it.
-    AsSaid,
-    /// The same, but data that is nobody's is refused.
+    /// The one's whom clients name. Data that is nobody's is refused; queries go on as they came, and units know what to do with them.
     MustBeSaid,
 }
 
@@ -43,7 +41,7 @@ impl Tenant {
     fn header(self, name: Name) -> Option<Directive> {
         match self {
             Self::One(tenant) => Some(simple(name, [TENANT, tenant])),
-            Self::AsSaid | Self::MustBeSaid => None,
+            Self::MustBeSaid => None,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use muster_model::route::{Listener, Upstream};
 use muster_model::{Revision, Role, RoleSet, TlsMaterial, UnitName};
 use muster_nginx::{Layout, Server, Tenant, layout};
-use muster_products::charm::MULTI_TENANCY;
+use muster_products::charm::{MULTI_TENANCY, Options};
 use muster_relation::{Assignment, ClusterData, Run, Service};
 
 use crate::config::balancer_revision;
@@ -13,7 +13,7 @@ use crate::gate::Gate;
 use crate::observed::{NO_EPOCH, Observed, ObservedUnit, Tls};
 use crate::peers::Peers;
 use crate::rollout::Member;
-use crate::validate::{Checked, Line};
+use crate::validate::Line;
 
 /// The load balancer's document and its hash.
 pub(crate) struct Balancer {
@@ -102,15 +102,8 @@ pub(crate) fn publishes(observed: &Observed, members: &[Member<'_>]) -> bool {
 }
 
 /// Whose requests are.
-pub(crate) fn tenant(line: &Line, checked: &Checked) -> Tenant {
-    if !checked.good {
-        // The units keep their config, and only they know whether it has tenants. One that has none does not mind what clients say.
-        Tenant::AsSaid
-    } else if checked.options.boolean(MULTI_TENANCY) {
-        Tenant::MustBeSaid
-    } else {
-        Tenant::One(line.workload.one_tenant())
-    }
+pub(crate) fn tenant(line: &Line, options: &Options) -> Tenant {
+    if options.boolean(MULTI_TENANCY) { Tenant::MustBeSaid } else { Tenant::One(line.workload.one_tenant()) }
 }
 
 fn targets(listeners: &[Listener]) -> impl Iterator<Item = Upstream> {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use muster_api::{CoordinatorSpec, WorkerSpec};
+use muster_api::{CoordinatorSpec, OptionValue, WorkerSpec};
 use muster_model::{AppName, Finding, ObjectStorage, Reason, Revision, RoleSet, TlsMaterial, UnitName};
 use muster_relation::{Applied, Assignment, Report, Run, Service};
 use serde::{Deserialize, Serialize};
@@ -275,6 +275,9 @@ pub struct CarryOver {
     /// The replication factor that data was first written with. Only ever raised, under guard.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replication_factor: Option<u8>,
+    /// The charm config that was last good, as it was given.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub config: BTreeMap<String, OptionValue>,
     /// The revision that units were last moved to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub published: Option<Revision>,

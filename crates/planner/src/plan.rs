@@ -159,7 +159,7 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
     let checked = validate::options(observed, &line, &mut findings);
     let options = &checked.options;
     let listeners = line.workload.listeners(options);
-    let tenant = balancer::tenant(&line, &checked);
+    let tenant = balancer::tenant(&line, options);
     let declared = validate::workers(observed, &line, &mut findings);
     let coverage = coverage(observed, &line, &declared);
     unit_counts(observed, &mut findings);
@@ -180,6 +180,9 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
 
     let keepers = coverage.units.get(&line.workload.replicated_role()).copied().unwrap_or(0);
     let mut carry = observed.carry.clone();
+    if checked.good {
+        carry.config.clone_from(&observed.spec.config);
+    }
     remote_write::check(observed, line.product, &coverage, &mut findings);
     let rendered = match (checked.good, &observed.object_store, remote_write::targets(observed)) {
         (true, ObjectStore::Related { storage, probe: Probe::Ready { .. } }, Some(targets)) => {

@@ -118,7 +118,7 @@ fn standing_balancer(observed: &Observed) -> Option<Rendition> {
         return None;
     }
     let listeners = line.workload.listeners(&checked.options);
-    let tenant = balancer::tenant(&line, &checked);
+    let tenant = balancer::tenant(&line, &checked.options);
     let leaving = &observed.carry.leaving_balancer;
     let balancer = balancer::balancer(observed, &line, &listeners, tenant, &members, leaving);
     let text = balancer.cluster.documents.into_values().next()?;

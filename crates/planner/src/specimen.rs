@@ -98,7 +98,7 @@ pub fn specimens(observed: &Observed) -> Option<Specimens> {
     let usable = !matches!(observed.tls, Tls::Invalid(_));
     let balancer = usable.then(|| {
         let listeners = line.workload.listeners(&checked.options);
-        let tenant = balancer::tenant(&line, &checked);
+        let tenant = balancer::tenant(&line, &checked.options);
         let balancer = balancer::balancer(&observed, &line, &listeners, tenant, &members, &BTreeSet::new());
         let unit = tell(balancer.revision, &RoleSet::new(), &observed.name.unit(0));
         (balancer.cluster, unit)

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use muster_api::OptionValue;
 use muster_model::{AppName, Finding, Product, Reason, Role, RoleSet, RoleTable, Version, WorkloadStatus};
 use muster_products::Workload;
 use muster_products::charm::{self, Options};
@@ -59,8 +60,9 @@ pub(crate) fn newest_line(observed: &Observed) -> Option<Line> {
     Some(Line { product, version, table, workload: muster_products::workload(product) })
 }
 
-/// The coordinator's options as far as they are usable, with defaults for the rest.
+/// What the coordinator's options come to.
 pub(crate) struct Checked {
+    /// The ones given where all is good, else the last good ones: what runs keeps them.
     pub(crate) options: Options,
     /// Whether nothing is wrong with them, the overrides and the object store's path.
     pub(crate) good: bool,
@@ -69,13 +71,14 @@ pub(crate) struct Checked {
 /// Checks the coordinator's options and overrides.
 pub(crate) fn options(observed: &Observed, line: &Line, findings: &mut Vec<Finding>) -> Checked {
     let before = findings.len();
-    let given = observed
-        .spec
-        .config
-        .iter()
-        .map(|(key, value)| (key.clone(), serde_json::to_value(value).unwrap_or_default()))
-        .collect();
-    let (options, problems) = charm::coordinator(line.product).validate(&given);
+    let validate = |config: &BTreeMap<String, OptionValue>| {
+        let values = config
+            .iter()
+            .map(|(key, value)| (key.clone(), serde_json::to_value(value).unwrap_or_default()))
+            .collect();
+        charm::coordinator(line.product).validate(&values)
+    };
+    let (options, problems) = validate(&observed.spec.config);
     for problem in problems {
         let reason = if problem.unknown { Reason::UnknownOption } else { Reason::InvalidOption };
         findings.push(Finding::application(
@@ -113,7 +116,7 @@ pub(crate) fn options(observed: &Observed, line: &Line, findings: &mut Vec<Findi
             message,
         ));
     }
-    Checked { options, good }
+    Checked { options: if good { options } else { validate(&observed.carry.config).0 }, good }
 }
 
 /// Checks every worker's roles.

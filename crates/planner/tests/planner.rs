@@ -190,6 +190,7 @@ fn a_rejected_edit_keeps_what_runs_and_its_coverage() {
 fn bad_options_change_nothing_that_runs() {
     let mut cluster = monolith(1);
     let revision = cluster.last.as_ref().unwrap().revision.clone();
+    let document = balancer_document(&cluster);
     cluster.observed.spec.config = [
         ("retention-period".to_owned(), OptionValue::Text("banana".to_owned())),
         ("colour".to_owned(), OptionValue::Integer(1)),
@@ -200,6 +201,7 @@ fn bad_options_change_nothing_that_runs() {
     assert_eq!(plan.findings.len(), 2, "none hides another: {:?}", plan.findings);
     assert_eq!(plan.revision, revision);
     assert_eq!(running(&cluster), 1);
+    assert_eq!(balancer_document(&cluster), document);
     // A worker that is added meanwhile runs with the last good config.
     cluster.deploy("more", worker(1, &["all"]));
     cluster.settle();
@@ -1080,6 +1082,22 @@ fn balancer_document(cluster: &Cluster) -> String {
     shared.documents.values().next().unwrap().clone()
 }
 
+/// A receiver that is open stays open while somebody mistypes it.
+#[test]
+fn a_mistyped_option_closes_no_receiver() {
+    let mut cluster = tempo();
+    let open = |cluster: &Cluster| cluster.last.as_ref().unwrap().listeners.len();
+    let closed = open(&cluster);
+    let mut set = |value: OptionValue| {
+        cluster.observed.spec.config.insert("always-enable-zipkin".to_owned(), value);
+        cluster.settle();
+        open(&cluster)
+    };
+    assert_eq!(set(OptionValue::Boolean(true)), closed + 1);
+    assert_eq!(set(OptionValue::Text("ture".to_owned())), closed + 1);
+    assert_eq!(set(OptionValue::Boolean(false)), closed);
+}
+
 #[test]
 fn the_load_balancer_names_the_tenant_unless_clients_do() {
     let mut cluster = monolith(1);
@@ -1093,8 +1111,10 @@ fn the_load_balancer_names_the_tenant_unless_clients_do() {
         (says("_set_header X-Scope-OrgID"), says("return 401"), tenants)
     };
     assert_eq!(set(OptionValue::Boolean(true)), (false, true, true.into()));
-    // What is wrong with an option makes nobody's data another one's, and refuses nothing that units take.
-    assert_eq!(set(OptionValue::Text("banana".to_owned())), (false, false, true.into()));
+    // What is wrong with an option makes nobody's data another one's.
+    assert_eq!(set(OptionValue::Text("banana".to_owned())), (false, true, true.into()));
+    assert_eq!(set(OptionValue::Boolean(false)), (true, false, false.into()));
+    assert_eq!(set(OptionValue::Text("banana".to_owned())), (true, false, false.into()));
     assert_eq!(set(OptionValue::Boolean(false)), (true, false, false.into()));
     cluster.observed.spec.overrides = Some(yaml::from_str("{multitenancy_enabled: true}").unwrap());
     check_blocked(&mut cluster, &["muster config mimir multi-tenancy=true"]);

@@ -214,7 +214,12 @@ impl Started {
             read_all(&directory, &mut files)?;
         }
         let words = match process.title.strip_prefix("nginx: master process ") {
-            Some(title) => title.split_whitespace().map(OsString::from).collect(),
+            // Its title is its words with spaces between them; the directives, which come last, are one word.
+            Some(title) => {
+                let (words, globals) = title.split_once(" -g ").context("nginx has its directives")?;
+                let words = words.split_whitespace().chain(["-g", globals.trim_end()]);
+                words.map(OsString::from).collect()
+            }
             None => command_line(process)?,
         };
         Ok(Self { unit, words, directory, files })
