@@ -90,6 +90,12 @@ impl Process {
         }
     }
 
+    /// The program that was started.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The last lines of the output, for messages.
     #[must_use]
     pub fn last_output(&self) -> String {

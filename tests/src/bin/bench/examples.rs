@@ -185,10 +185,10 @@ impl ByHand {
             .with_context(last)?;
         }
         let took = started.elapsed();
-        // The S3 server, which is the first, ends last.
-        while let Some(mut process) = running.pop() {
-            // Tempo in one process never ends by itself after a query; here it had none.
-            process.stop(Signal::SIGTERM, STOP).await?;
+        // What they hold is of no use, and some of Loki and Tempo do not always end by themselves. nginx must end its workers.
+        for process in &mut running {
+            let is_nginx = Path::new(process.name()).ends_with("nginx");
+            process.stop(if is_nginx { Signal::SIGTERM } else { Signal::SIGKILL }, STOP).await?;
         }
         Ok(took)
     }
