@@ -198,7 +198,8 @@ impl Agent {
 
     fn carry_out(&mut self, action: Action) -> Option<Event> {
         match action {
-            Action::Check(order) => self.driver.check(order),
+            Action::Check(order) => self.driver.check(order, true),
+            Action::CheckStarted(order) => self.driver.check(order, false),
             Action::Keep(order) => self.keep(&order),
             Action::Spawn(process, order) => return Some(self.driver.spawn(process, &order)),
             Action::Leave(process, order) => self.driver.leave(process, &order),

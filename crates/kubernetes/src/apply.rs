@@ -119,13 +119,13 @@ impl<'a> Application<'a> {
             observed: self.observed,
             plan: self.plan,
         };
-        let (mut secrets, mut first, mut rest) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut secrets, mut first, mut sets) = (Vec::new(), Vec::new(), Vec::new());
         let wanted = objects(&deployment);
         let prune = self.unwanted(&wanted);
         for object in wanted {
             match &object {
                 Object::Secret(_) | Object::Role(_) => secrets.push(self.put(object, &mut applied)),
-                Object::StatefulSet(_) => rest.push(self.put(object, &mut applied)),
+                Object::StatefulSet(_) => sets.push(self.put(object, &mut applied)),
                 _ => first.push(self.put(object, &mut applied)),
             }
         }
@@ -157,7 +157,9 @@ impl<'a> Application<'a> {
         }
 
         applied.all(first).await;
-        rest.extend(prune);
+        // A pod takes longer to come than its Unit.
+        applied.all(sets).await;
+        let mut rest = prune;
         rest.extend(self.units(&deployment));
         rest.extend(self.pods());
         applied.all(rest).await;

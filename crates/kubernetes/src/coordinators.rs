@@ -31,6 +31,8 @@ const FIRST_ANSWER: Duration = Duration::from_secs(1);
 const REST: u32 = 4;
 /// How long it waits at most.
 const LONGEST_REST: Duration = Duration::from_secs(1);
+/// How long it rests at least: when many units become ready, the load balancer is told of them by the handful.
+const LEAST_REST: Duration = Duration::from_millis(100);
 /// How soon a write that the API server refused is tried again.
 const AFTER_REFUSAL: Duration = Duration::from_secs(30);
 
@@ -49,7 +51,7 @@ pub(crate) async fn reconcile(
     }
     let result = look(&key, &object, &context, &mut memory).await;
     let took = started.elapsed();
-    memory.rests_until = Some(started + took + took.saturating_mul(REST).min(LONGEST_REST));
+    memory.rests_until = Some(started + took + took.saturating_mul(REST).clamp(LEAST_REST, LONGEST_REST));
     memory.asked = asked;
     context.remember(&key, memory);
     context.metrics.reconciled("Coordinator", result.is_ok(), took);

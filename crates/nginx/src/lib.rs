@@ -41,9 +41,11 @@
 //! 6. Poll [`READY_PATH`] on [`STATUS_PORT`], a new connection each time, until it answers [`ready_body`] of the new
 //!    revision: a signal carries no result, this proves that the new generation serves. If it does not within a few
 //!    seconds, nginx has kept the old generation: switch the old revision's link back to [`Connections::Keep`], put
-//!    the old document back, and report the error. Then go on polling until no answer of the old revision has come for
-//!    [`SETTLE_MS`]: for a moment both generations accept connections, and only when the old one has stopped may a
-//!    unit that was taken out of the upstreams be ended.
+//!    the old document back, and report the error. Then go on until each worker of the old generation has ended or has
+//!    taken the title of one that is shutting down: for a moment (100 ms) both generations accept connections, and only
+//!    when the old one has stopped may a unit that was taken out of the upstreams be ended. (Where the change
+//!    [only adds servers](only_adds_servers), nobody need wait.) Who cannot see the workers waits
+//!    until no answer of the old revision has come for [`SETTLE_MS`].
 //! 7. Leave the old revision's link as it is, because old workers may be at long requests for up to
 //!    [`SHUTDOWN_TIMEOUT_SECONDS`] more. Links of other revisions may be removed before the next start.
 //!
@@ -63,6 +65,7 @@
 //! (RFC 9110 §5.3), in which `close` wins (RFC 9112 §9.6); Go's client, hyper, curl and Node take it so. A client that looks at
 //! the first field alone (Python's `http.client`) keeps its connection, and is where a bare `SIGHUP` would have put it.
 
+mod change;
 mod command;
 mod directive;
 pub mod files;
@@ -71,6 +74,7 @@ mod server;
 mod status;
 mod unit;
 
+pub use change::{only_adds_servers, routes_nowhere};
 pub use command::{arguments, check_arguments};
 pub use directive::Document;
 pub use files::Connections;

@@ -15,8 +15,8 @@ pub const CONNECTIONS_PATH: &str = "/-/connections";
 /// How long a reload waits for idle connections to be gone, in milliseconds. Busy clients need a fraction of it.
 pub const DRAIN_DEADLINE_MS: u64 = 1000;
 
-/// How long no answer of the old generation must be seen before a reload is complete, in milliseconds. nginx tells its
-/// old workers to stop accepting 100 ms after it has started new ones.
+/// How long no answer of the old generation must be seen before a reload is complete, in milliseconds, where nobody can see its
+/// workers. nginx tells them to stop accepting 100 ms after it has started new ones.
 pub const SETTLE_MS: u64 = 200;
 
 /// The body with which the generation of `revision` answers [`READY_PATH`].

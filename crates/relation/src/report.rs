@@ -84,9 +84,9 @@ pub struct Applied {
 pub enum Service {
     /// Not started since the agent is there, or not told to.
     Inactive,
-    /// The process was started less than the okay delay ago.
+    /// The process was started less than the okay delay ago and is not ready yet.
     Starting,
-    /// The process has been alive for longer than the okay delay.
+    /// The process has been alive for longer than the okay delay, or is ready.
     Running,
     /// The process was told to end.
     Stopping,

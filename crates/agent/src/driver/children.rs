@@ -169,9 +169,14 @@ fn strangers() -> Vec<i32> {
     children().into_iter().filter(|pid| !known.contains_key(pid)).collect()
 }
 
-/// The direct children of this process, as the kernel lists them for each of its threads.
+/// The direct children of this process.
 fn children() -> Vec<i32> {
-    let Ok(tasks) = std::fs::read_dir("/proc/self/task") else { return Vec::new() };
+    children_of("self")
+}
+
+/// The direct children of a process, as the kernel lists them for each of its threads. `of` is its number in `/proc`.
+pub(crate) fn children_of(of: &str) -> Vec<i32> {
+    let Ok(tasks) = std::fs::read_dir(format!("/proc/{of}/task")) else { return Vec::new() };
     let listed =
         tasks.flatten().filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
     listed

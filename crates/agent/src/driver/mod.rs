@@ -19,7 +19,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use muster_model::Revision;
+use muster_nginx::only_adds_servers;
 use muster_relation::{Assignment, ClusterData};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
@@ -105,7 +105,7 @@ struct Running {
 #[derive(Debug)]
 enum Kind {
     /// Started by this agent.
-    Child { pid: Pid, revision: Revision },
+    Child { pid: Pid, order: Arc<Order> },
     /// Left by a former agent.
     Orphan(ProcessRecord),
 }
@@ -158,11 +158,12 @@ impl Driver {
             Some(Running { process: 0, kind: Kind::Orphan(record), flushed: None, tasks: vec![task] });
     }
 
-    /// Checks an order's config. What is wrong with the order itself counts as a refusal.
-    pub(crate) fn check(&mut self, order: Arc<Order>) {
+    /// Checks an order's config. What is wrong with the order itself counts as a refusal. `stages`: the files that are checked are
+    /// those that the next process is started with.
+    pub(crate) fn check(&mut self, order: Arc<Order>, stages: bool) {
         let directory = self.next();
         let launch = self.launch(&order, &directory);
-        self.staged = launch.is_ok().then(|| Arc::clone(&order));
+        self.staged = (stages && launch.is_ok()).then(|| Arc::clone(&order));
         let (events, workload) = (self.events.clone(), Arc::clone(&self.workload));
         tokio::spawn(async move {
             let outcome = match launch {
@@ -238,7 +239,7 @@ impl Driver {
             let cause = ending.map_or_else(|_| "lost".to_owned(), |ending| ending.to_string());
             let _ = events.send(Event::Exited { process, cause, lines: tail.lines(), jitter: jitter() });
         });
-        let kind = Kind::Child { pid, revision: revision.clone() };
+        let kind = Kind::Child { pid, order: Arc::clone(order) };
         self.running =
             Some(Running { process, kind, flushed: launch.flushed, tasks: vec![tokio::spawn(watch)] });
         Ok(())
@@ -322,11 +323,13 @@ impl Driver {
         let installed = self.install(order);
         let (events, address, prefix) = (self.events.clone(), self.settings.address, self.live());
         let Some(running) = self.running(process) else { return };
-        let Kind::Child { pid, revision } = &mut running.kind else { return };
-        let (master, old) = (*pid, std::mem::replace(revision, new.clone()));
+        let Kind::Child { pid, order: current } = &mut running.kind else { return };
+        let (master, old) = (*pid, std::mem::replace(current, Arc::clone(order)));
+        let (old, before) = (old.assignment.revision.clone(), old.document().map(str::to_owned));
+        let only_adds = before.zip(order.document()).is_some_and(|(old, new)| only_adds_servers(&old, new));
         running.tasks.push(tokio::spawn(async move {
             let result = match installed {
-                Ok(_) => reload::reload(&prefix, master, address, &old, &new).await,
+                Ok(_) => reload::reload(&prefix, master, address, (&old, &new), only_adds).await,
                 Err(message) => Err(message),
             };
             let _ = events.send(Event::Reloaded(process, result));

@@ -15,7 +15,10 @@ use crate::workload::Probe;
 
 /// How long one look may take.
 const TIMEOUT: Duration = Duration::from_secs(1);
-/// Between two looks at a process that is not ready.
+/// Between two looks at a process that was started a moment ago: most are ready within seconds, and others wait for them.
+const AT_FIRST: Duration = Duration::from_millis(40);
+const A_MOMENT: Duration = Duration::from_secs(5);
+/// The same for one that is not ready a while later.
 const SOON: Duration = Duration::from_millis(100);
 /// The same for one that has not been ready for longer than [`PATIENCE`].
 const LATER: Duration = Duration::from_secs(1);
@@ -67,6 +70,7 @@ pub(crate) async fn watch(
         let pause = match ready {
             true if failures == 0 => CALM,
             false if since.elapsed() > PATIENCE => LATER,
+            false if since.elapsed() < A_MOMENT => AT_FIRST,
             _ => SOON,
         };
         sleep(pause).await;

@@ -22,14 +22,17 @@ use crate::workload::Link;
 const TIMEOUT: Duration = Duration::from_secs(10);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(10);
+/// The title that a worker gives itself at the moment in which it closes its listening sockets.
+const WORKER_ENDS: &[u8] = b"nginx: worker process is shutting down";
 
 /// Reloads the nginx whose master is `master` and whose files in `prefix` are already the new ones.
+/// `only_adds`: whether workers of the old document answer as well as new ones, so that nobody need wait for their end.
 pub(crate) async fn reload(
     prefix: &Path,
     master: Pid,
     address: IpAddr,
-    old: &Revision,
-    new: &Revision,
+    (old, new): (&Revision, &Revision),
+    only_adds: bool,
 ) -> Result<(), String> {
     let status = SocketAddr::new(address, STATUS_PORT);
     let close = Link { name: muster_nginx::files::connections(old), target: Connections::Close.target() };
@@ -42,18 +45,23 @@ pub(crate) async fn reload(
         }
         sleep(PAUSE).await;
     }
+    let old_workers = children::children_of(&master.to_string());
     if !children::signal(master, Signal::SIGHUP) {
         return Err("nginx ended before it could be reloaded".to_owned());
     }
     let expected = ready_body(new);
     let deadline = Instant::now() + TIMEOUT;
-    let settle = Duration::from_millis(SETTLE_MS);
+    // Where the kernel does not list children, only time tells that the old generation has stopped accepting.
+    let settle = if old_workers.is_empty() { Duration::from_millis(SETTLE_MS) } else { Duration::ZERO };
     // Since when the new generation alone has answered.
     let mut alone: Option<Instant> = None;
     while Instant::now() < deadline {
         let answer = http::request(status, "GET", READY_PATH, REQUEST_TIMEOUT).await;
         if answer.is_ok_and(|(_, body)| body == expected) {
-            if alone.get_or_insert_with(Instant::now).elapsed() >= settle {
+            let alone = alone.get_or_insert_with(Instant::now);
+            let has_settled =
+                alone.elapsed() >= settle && old_workers.iter().all(|worker| has_stopped_accepting(*worker));
+            if only_adds || has_settled {
                 forget_links(prefix, [old, new]);
                 return Ok(());
             }
@@ -63,6 +71,14 @@ pub(crate) async fn reload(
         sleep(PAUSE).await;
     }
     Err(format!("nginx did not take over revision {new} within {} s", TIMEOUT.as_secs()))
+}
+
+/// Whether an nginx worker takes no more connections: it has ended, or its title says that it is about to.
+fn has_stopped_accepting(worker: i32) -> bool {
+    match fs::read(format!("/proc/{worker}/cmdline")) {
+        Ok(title) => title.is_empty() || title.starts_with(WORKER_ENDS),
+        Err(_) => true,
+    }
 }
 
 /// Removes the links of generations whose last workers must have ended by now.

@@ -81,6 +81,8 @@ pub enum Outcome {
 pub enum Action {
     /// Check a config while what runs keeps running. Answered by [`Event::Checked`].
     Check(Arc<Order>),
+    /// Check the config of a process that was started without a check. Answered by [`Event::Checked`].
+    CheckStarted(Arc<Order>),
     /// Remember the order on disk.
     Keep(Arc<Order>),
     /// Start a process. Answered by [`Event::Spawned`] or [`Event::SpawnFailed`], later by [`Event::Exited`].

@@ -35,6 +35,9 @@ pub const CALM_DELAY: Duration = backoff::LIMIT;
 pub const LEAVE_DELAY: Duration = Duration::from_secs(15);
 /// How long a process that holds nothing any more may take to end.
 const EMPTY_DELAY: Duration = Duration::from_secs(5);
+/// How long a process that was started where nothing ran goes without the check of its config: long enough that a start has the
+/// machine to itself. One that ends before it is ready is checked at once.
+const CHECK_LATER: Duration = Duration::from_secs(10);
 /// How long a killed process may take to end before the report says so. Pebble's number.
 pub const FAIL_DELAY: Duration = Duration::from_secs(5);
 
@@ -47,6 +50,8 @@ pub struct Machine {
     accepted: Option<Arc<Order>>,
     /// The order whose check is under way.
     checking: Option<Arc<Order>>,
+    /// When the accepted order's check is due, where a process was started without one because nothing ran.
+    unchecked: Option<Duration>,
     /// The epoch whose config was refused.
     rejected: Option<u64>,
     /// When a check that could not be carried out is tried again.
@@ -112,6 +117,7 @@ impl Default for Machine {
             wanted: None,
             accepted: None,
             checking: None,
+            unchecked: None,
             rejected: None,
             check_again: None,
             phase: Phase::Idle,
@@ -197,7 +203,7 @@ impl Machine {
             | Phase::Terminating { until, .. }
             | Phase::Backoff { until, .. } => Some(*until),
         };
-        phase.into_iter().chain(self.check_again).min()
+        phase.into_iter().chain(self.check_again).chain(self.check_due()).min()
     }
 
     /// The epoch of the newest order.
@@ -213,17 +219,22 @@ impl Machine {
             Phase::Idle if self.started => Service::Stopped,
             Phase::Idle => Service::Inactive,
             Phase::Spawning { .. } => Service::Starting,
-            Phase::Alive(alive) if alive.okay => Service::Running,
+            Phase::Alive(alive) if alive.okay || alive.ready => Service::Running,
             Phase::Alive(_) => Service::Starting,
             Phase::Leaving { .. } | Phase::Terminating { .. } | Phase::Killing { .. } => Service::Stopping,
+            // Whether it is worth another start, the check is about to say.
+            Phase::Backoff { .. } if self.unchecked.is_some() => Service::Starting,
             Phase::Backoff { .. } => Service::Backoff,
         }
     }
 
-    /// What the running process was started with. Absent while none runs or it is ending.
+    /// What the running process was started with. Absent while none runs, it is ending, or its config may still be refused.
     #[must_use]
     pub fn applied(&self) -> Option<Applied> {
-        let Phase::Alive(Alive { order, .. }) = &self.phase else { return None };
+        let Phase::Alive(Alive { order, ready, .. }) = &self.phase else { return None };
+        if self.unchecked.is_some() && !ready {
+            return None;
+        }
         let assignment = &order.assignment;
         Some(Applied { revision: assignment.revision.clone(), roles: assignment.roles.clone() })
     }
@@ -297,6 +308,7 @@ impl Machine {
                     actions.push(Action::Keep(Arc::clone(&order)));
                 }
                 self.accepted = None;
+                self.unchecked = None;
                 self.problem = None;
             }
             Run::Start => {
@@ -304,7 +316,9 @@ impl Machine {
                     && accepted.same_process(&order)
                 {
                     *accepted = Arc::clone(&order);
-                    actions.push(Action::Keep(Arc::clone(&order)));
+                    if self.unchecked.is_none() {
+                        actions.push(Action::Keep(Arc::clone(&order)));
+                    }
                     self.problem = None;
                 }
             }
@@ -317,6 +331,21 @@ impl Machine {
 
     fn checked(&mut self, outcome: Outcome, jitter: Jitter, now: Duration, actions: &mut Vec<Action>) {
         let Some(checked) = self.checking.take() else { return };
+        if let Some(accepted) =
+            self.accepted.clone().filter(|a| self.unchecked.is_some() && a.same_process(&checked))
+        {
+            match &outcome {
+                Outcome::Accepted => {
+                    self.unchecked = None;
+                    actions.push(Action::Keep(accepted));
+                }
+                Outcome::Rejected(_) => {
+                    self.unchecked = None;
+                    self.accepted = None;
+                }
+                Outcome::Failed(_) => {}
+            }
+        }
         // A newer order may have come meanwhile; the result counts if it asks for the same process.
         let Some(wanted) = self.wanted.clone() else { return };
         if wanted.assignment.run != Run::Start || !wanted.same_process(&checked) {
@@ -341,8 +370,11 @@ impl Machine {
     }
 
     fn accept(&mut self, order: Arc<Order>, actions: &mut Vec<Action>) {
-        actions.push(Action::Keep(Arc::clone(&order)));
+        if self.accepted.as_ref() != Some(&order) || self.unchecked.is_some() {
+            actions.push(Action::Keep(Arc::clone(&order)));
+        }
         self.accepted = Some(order);
+        self.unchecked = None;
         self.check_again = None;
         self.check_backoff.reset();
         self.start_backoff.reset();
@@ -497,7 +529,7 @@ impl Machine {
             self.settle_shutdown(now, actions);
             return;
         }
-        self.settle_check(actions);
+        self.settle_check(now, actions);
         match (&self.phase, self.accepted.clone()) {
             (Phase::Idle, Some(order)) => self.spawn(order, actions),
             (Phase::Backoff { order: failed, .. }, Some(order)) if !failed.same_process(&order) => {
@@ -530,23 +562,48 @@ impl Machine {
         }
     }
 
-    fn settle_check(&mut self, actions: &mut Vec<Action>) {
+    /// When the check of what was started without one is due, unless it is under way or nobody asks for that process any more.
+    fn check_due(&self) -> Option<Duration> {
+        let asked = match (&self.wanted, &self.accepted) {
+            (Some(wanted), Some(accepted)) => {
+                wanted.assignment.run == Run::Start && wanted.same_process(accepted)
+            }
+            _ => false,
+        };
+        self.unchecked
+            .filter(|_| asked && !self.shutdown && self.checking.is_none() && self.check_again.is_none())
+    }
+
+    fn settle_check(&mut self, now: Duration, actions: &mut Vec<Action>) {
         let Some(wanted) = self.wanted.clone() else { return };
-        let settled = self.accepted.as_ref().is_some_and(|accepted| accepted.same_process(&wanted));
         let known_bad = self.rejected == Some(wanted.assignment.epoch);
         if wanted.assignment.run != Run::Start
-            || settled
             || known_bad
             || self.checking.is_some()
             || self.check_again.is_some()
         {
             return;
         }
-        if wanted.manners.checked {
+        let runs = self.accepted.as_ref().is_some_and(|accepted| accepted.same_process(&wanted));
+        if runs && self.unchecked.is_none() {
+            return;
+        }
+        if !wanted.manners.checked {
+            self.accept(wanted, actions);
+        } else if runs {
+            let is_early = self.check_due().is_some_and(|at| now < at);
+            if !is_early || matches!(self.phase, Phase::Backoff { .. }) {
+                self.checking = Some(Arc::clone(&wanted));
+                actions.push(Action::CheckStarted(wanted));
+            }
+        } else if self.phase == Phase::Idle && self.accepted.is_none() {
+            // Nothing runs that a bad config could take down, and a process that comes up proves more than a check.
+            self.accepted = Some(Arc::clone(&wanted));
+            self.unchecked = Some(now + CHECK_LATER);
+            self.spawn(wanted, actions);
+        } else {
             self.checking = Some(Arc::clone(&wanted));
             actions.push(Action::Check(wanted));
-        } else {
-            self.accept(wanted, actions);
         }
     }
 
@@ -558,7 +615,13 @@ impl Machine {
         actions: &mut Vec<Action>,
     ) {
         let Some(goal) = goal else {
-            return self.stop_for_good(alive, now, actions);
+            let refused = self.rejected == Some(alive.order.assignment.epoch);
+            return if refused {
+                // It was started a moment ago, and has nothing to leave.
+                self.terminate(alive.process, Arc::clone(&alive.order), now, actions);
+            } else {
+                self.stop_for_good(alive, now, actions);
+            };
         };
         if goal.same_process(&alive.order) || alive.reloading.is_some() {
             return;

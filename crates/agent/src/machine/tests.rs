@@ -140,7 +140,7 @@ impl World {
         let roll = self.roll();
         let time = MS * u32::from(roll);
         match action {
-            Action::Check(order) => {
+            Action::Check(order) | Action::CheckStarted(order) => {
                 let outcome = match roll % 8 {
                     _ if order.assignment.revision == revision(BAD) => Outcome::Rejected("bad".into()),
                     7 => Outcome::Failed("no space left".into()),
@@ -151,7 +151,8 @@ impl World {
             Action::Keep(order) => self.kept = Some(order),
             Action::Spawn(process, order) => {
                 assert!(self.live.is_empty(), "a second process beside {:?}", self.live);
-                assert_ne!(order.assignment.revision, revision(BAD), "a refused config is never started");
+                let is_bad = order.assignment.revision == revision(BAD);
+                assert!(!is_bad || self.machine.unchecked.is_some(), "what was refused is never started");
                 if roll % 8 == 7 {
                     let jitter = Jitter::default();
                     self.handle(Event::SpawnFailed { process, cause: "not found".into(), jitter });
@@ -379,6 +380,40 @@ fn the_old_process_runs_until_the_check_has_passed() {
     assert_eq!(order, ["Check", "Keep", "Stop", "Spawn"]);
 }
 
+/// Where nothing runs, nothing is harmed by a config that turns out bad; and nobody takes it for one that runs.
+#[test]
+fn the_first_process_does_not_wait_for_a_check() {
+    let kinds = |actions: &[Action]| -> Vec<String> {
+        actions.iter().filter_map(|a| format!("{a:?}").split('(').next().map(str::to_owned)).collect()
+    };
+    let mut world = World::new(vec![]);
+    world.assign(start(1, 0));
+    assert_eq!(kinds(&world.actions), ["Spawn"]);
+    assert_eq!((world.machine.applied(), &world.kept), (None, &None));
+    world.pass(MS * 2000);
+    assert_eq!(world.machine.applied().unwrap().revision, revision(0), "it is ready");
+    world.pass(CHECK_LATER);
+    assert_eq!(kinds(&world.actions), ["Spawn", "CheckStarted", "Keep"]);
+
+    // One that ends before it is ready is checked at once.
+    let mut world = World::new(vec![0]);
+    world.assign(Ask { data: true, ..start(1, BAD) });
+    world.exit(1, MS * 50);
+    world.pass(MS * 60);
+    assert_eq!(kinds(&world.actions), ["Spawn", "CheckStarted"]);
+    assert!(world.live.is_empty() && world.kept.is_none());
+    assert_eq!(world.machine.check().unwrap().rejected.as_deref(), Some("bad"));
+    assert_eq!(world.machine.applied(), None);
+    assert_eq!(world.machine.deadline(), None, "it is not started again");
+
+    // One that runs all the same is ended.
+    let mut world = World::new(vec![]);
+    world.assign(Ask { data: true, ..start(1, BAD) });
+    world.pass(CHECK_LATER + MS * 2000);
+    assert_eq!(kinds(&world.actions), ["Spawn", "CheckStarted", "Stop"]);
+    assert!(world.live.is_empty() && world.kept.is_none());
+}
+
 #[test]
 fn a_refused_config_changes_nothing_and_is_reported() {
     let mut world = World::new(vec![]);
@@ -400,7 +435,7 @@ fn a_refused_config_changes_nothing_and_is_reported() {
 fn new_seeds_and_new_shared_data_restart_nothing_but_are_kept_for_the_next_start() {
     let mut world = World::new(vec![]);
     world.assign(start(1, 0));
-    world.pass(MS * 2000);
+    world.pass(CHECK_LATER * 2);
     let mut seeded = (*order(start(2, 0))).clone();
     seeded.assignment.seeds = vec!["127.0.0.9:7946".into()];
     world.handle(Event::Assigned(Arc::new(seeded.clone())));

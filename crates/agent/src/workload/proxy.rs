@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use muster_model::RoleSet;
-use muster_nginx::{Connections, READY_PATH, STATUS_PORT, UnitValues, files, unit_document};
+use muster_nginx::{Connections, READY_PATH, STATUS_PORT, UnitValues, files, routes_nowhere, unit_document};
 use muster_relation::{Assignment, ClusterData};
 
 use super::{File, Launch, LaunchError, Link, Probe, Workload, document, last_line, text};
@@ -30,14 +30,15 @@ impl Proxy {
 const KILL_DELAY: Duration = Duration::from_secs(30);
 
 impl Workload for Proxy {
-    fn manners(&self, _: &Assignment, _: &ClusterData) -> Manners {
+    fn manners(&self, assignment: &Assignment, cluster: &ClusterData) -> Manners {
         Manners {
             kill_delay: KILL_DELAY,
             stop_signal: StopSignal::Quit,
             leaves: false,
             data_roles: RoleSet::new(),
             checked: true,
-            reloads: true,
+            // One that sends nobody anywhere is replaced: that is done sooner, and nobody waits for an answer.
+            reloads: document(assignment, cluster).is_ok_and(|document| !routes_nowhere(document)),
         }
     }
 

@@ -84,6 +84,9 @@ fn generated(inputs: &ConfigInputs<'_>) -> Value {
             "lifecycler": {
                 // By default 15 s from the first look at /ready, which tells nothing about the ring.
                 "min_ready_duration": "0s",
+                // Else a unit is not ready before all others are active in what it has heard of them by gossip, which may take
+                // ten seconds; and one that was killed keeps every new one from it. Units are taken one at a time all the same.
+                "readiness_check_ring_health": false,
             },
             // Else a unit that was killed keeps every new one from becoming ready, until somebody forgets it by hand.
             "autoforget_unhealthy": true,

@@ -54,6 +54,9 @@ fn generated(inputs: &ConfigInputs<'_>) -> Value {
                 "id": Placeholder::UnitId.to_string(),
                 // By default 15 s from the first look at /ready, which tells nothing about the ring.
                 "min_ready_duration": "0s",
+                // Else a unit is not ready before all others are active in what it has heard of them by gossip, which may take
+                // ten seconds; and one that was killed keeps every new one from it. Units are taken one at a time all the same.
+                "readiness_check_ring_health": false,
                 "ring": {
                     "kvstore": { "store": "memberlist" },
                     "replication_factor": inputs.replication_factor.max(1),

@@ -13,9 +13,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use bytes::Bytes;
 use hyper::Method;
+use muster_local::control::{self, Request, Response};
 use muster_model::HTTP_PORT;
 use muster_testkit::http::Client;
-use muster_testkit::model::{Model, Running};
+use muster_testkit::model::{Model, Running, is_active};
 use muster_testkit::{Process, directory, s3, wait_until};
 use muster_tests::{ACTIVE, documents, model};
 use nix::sys::signal::Signal;
@@ -34,7 +35,7 @@ const EXAMPLES: [&str; 8] = [
     "tempo-distributed",
     "lgtm",
 ];
-const PAIRS: usize = 3;
+const PAIRS: usize = 5;
 const BAR: f64 = 1.15;
 const OBJECT_STORE: &str = "object-store-0";
 /// How long a process that was started by hand may take to stop.
@@ -50,7 +51,7 @@ pub(crate) async fn figures() -> anyhow::Result<Vec<Figure>> {
             let mut model = model()?;
             let started = Instant::now();
             model.up(Some(&documents::example(example)?))?;
-            let status = model.wait_active(ACTIVE).await?;
+            let status = active(&model).await?;
             let under_muster = started.elapsed();
             let by_hand = ByHand::learn(&model, &status)?;
             model.stop().await?;
@@ -75,6 +76,18 @@ pub(crate) async fn figures() -> anyhow::Result<Vec<Figure>> {
         });
     }
     Ok(figures)
+}
+
+/// Waits until all is active, and returns the status. Asks the model itself: a program that is started for each look would take the
+/// processors from what starts.
+async fn active(model: &Model) -> anyhow::Result<Value> {
+    wait_until("active model", ACTIVE, async || {
+        let mut client = control::Client::connect(&model.directory()).await.ok()?;
+        let Ok(Response::Status { status }) = client.ask(&Request::Status).await else { return None };
+        serde_json::to_value(status).ok().filter(is_active)
+    })
+    .await
+    .with_context(|| model.output())
 }
 
 /// A process of the model, and what it needs to be started without Muster.

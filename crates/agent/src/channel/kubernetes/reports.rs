@@ -1,4 +1,4 @@
-//! Reports, written into the Unit's status: what others wait for at once, everything else within a second, so that one change of the
+//! Reports, written into the Unit's status: what others wait for at once, everything else within seconds, so that one change of the
 //! workload is one or two writes.
 
 use std::time::Duration;
@@ -15,8 +15,8 @@ use super::{Seen, version, wait};
 
 /// The field manager of agents.
 const MANAGER: &str = "muster-agent";
-/// How long a change that nobody waits for may stay unsaid.
-const COALESCE: Duration = Duration::from_secs(1);
+/// How long a change that nobody waits for may stay unsaid: longer than most starts take, which are no news of their own then.
+const COALESCE: Duration = Duration::from_secs(3);
 /// In the long run there is at most one write in this time.
 const EACH: Duration = Duration::from_secs(1);
 /// How many times [`EACH`] may be used up in advance.

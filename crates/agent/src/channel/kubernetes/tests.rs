@@ -177,7 +177,7 @@ async fn a_settled_channel_is_quiet() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_others_wait_for_is_written_at_once_and_the_rest_with_the_next_second() {
+async fn what_others_wait_for_is_written_at_once_and_the_rest_soon_after() {
     let agent = Agent::settled().await;
     let start = Instant::now();
     let change = |change: fn(&mut Report)| agent.reports.send_modify(change);
@@ -194,7 +194,7 @@ async fn what_others_wait_for_is_written_at_once_and_the_rest_with_the_next_seco
     agent.is_written();
     let writes: Vec<_> = agent.api.writes()[1..].iter().map(|at| at.duration_since(start)).collect();
     assert_eq!(writes.len(), 2, "{writes:?}");
-    assert!(writes[0] < 3 * SOON && (SECOND..2 * SECOND).contains(&writes[1]), "{writes:?}");
+    assert!(writes[0] < 3 * SOON && (3 * SECOND..4 * SECOND).contains(&writes[1]), "{writes:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -247,12 +247,12 @@ async fn a_report_that_is_lost_is_written_again() {
     sleep(SOON).await;
     agent.is_written();
     agent.api.edit_unit(|unit| unit["status"] = json!(null));
-    sleep(2 * SECOND).await;
+    sleep(5 * SECOND).await;
     agent.is_written();
     agent.api.put(Kind::Unit, None);
     sleep(MINUTE).await;
     agent.api.put(Kind::Unit, Some(unit(1, "a")));
-    sleep(2 * SECOND).await;
+    sleep(5 * SECOND).await;
     agent.is_written();
     // Deleted and made while nobody watched.
     agent.api.fault(Fault::Away);
@@ -315,7 +315,7 @@ async fn a_pod_that_is_made_again_goes_on_and_reports_once_its_unit_is_about_it(
     sleep(HOUR).await;
     assert!(agent.api.writes().is_empty());
     agent.api.edit_unit(|unit| unit["spec"]["podUID"] = json!("uid"));
-    sleep(2 * SECOND).await;
+    sleep(5 * SECOND).await;
     agent.is_written();
     assert_eq!(agent.told(MINUTE).await, None);
 }
