@@ -37,7 +37,7 @@ pub const LEAVE_DELAY: Duration = Duration::from_secs(15);
 const EMPTY_DELAY: Duration = Duration::from_secs(5);
 /// How long a process that was started where nothing ran goes without the check of its config: long enough that a start has the
 /// machine to itself. One that ends before it is ready is checked at once.
-const CHECK_LATER: Duration = Duration::from_secs(10);
+const CHECK_LATER: Duration = Duration::from_secs(5);
 /// How long a killed process may take to end before the report says so. Pebble's number.
 pub const FAIL_DELAY: Duration = Duration::from_secs(5);
 
@@ -165,9 +165,14 @@ impl Machine {
                 self.process_exited(process, cause, lines, jitter, now)
             }
             Event::Ready(process, ready) => {
+                let is_unchecked = self.unchecked.is_some();
                 if let Some(alive) = self.alive_mut(process) {
                     alive.ready = ready;
                     alive.waiting = None;
+                    if ready && is_unchecked {
+                        // It can be trusted to run again, should another agent find it.
+                        actions.push(Action::Keep(Arc::clone(&alive.order)));
+                    }
                 }
             }
             Event::Waits(process, waiting) => {
