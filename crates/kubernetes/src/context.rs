@@ -58,6 +58,8 @@ pub(crate) struct Memory {
     pub(crate) waits_until: Option<Instant>,
     /// Until when what happens is only gathered, as long as nobody asks for anything else.
     pub(crate) rests_until: Option<Instant>,
+    /// How many units were not yet as they are to be.
+    pub(crate) behind: u32,
     /// The generations of what was asked for at the last look.
     pub(crate) asked: Vec<Option<i64>>,
 }

@@ -31,8 +31,10 @@ const FIRST_ANSWER: Duration = Duration::from_secs(1);
 const REST: u32 = 4;
 /// How long it waits at most.
 const LONGEST_REST: Duration = Duration::from_secs(1);
-/// How long it rests at least: when many units become ready, the load balancer is told of them by the handful.
-const LEAST_REST: Duration = Duration::from_millis(100);
+/// How long it waits at least, and for each unit that is on its way: when many become ready one after the other, the load balancer
+/// is told of them by the handful.
+const LEAST_REST: Duration = Duration::from_millis(50);
+const REST_PER_UNIT: Duration = Duration::from_millis(10);
 /// How soon a write that the API server refused is tried again.
 const AFTER_REFUSAL: Duration = Duration::from_secs(30);
 
@@ -51,7 +53,8 @@ pub(crate) async fn reconcile(
     }
     let result = look(&key, &object, &context, &mut memory).await;
     let took = started.elapsed();
-    memory.rests_until = Some(started + took + took.saturating_mul(REST).clamp(LEAST_REST, LONGEST_REST));
+    let rest = took.saturating_mul(REST).max(LEAST_REST + REST_PER_UNIT.saturating_mul(memory.behind));
+    memory.rests_until = Some(started + took + rest.min(LONGEST_REST));
     memory.asked = asked;
     context.remember(&key, memory);
     context.metrics.reconciled("Coordinator", result.is_ok(), took);
@@ -135,6 +138,7 @@ async fn look(
         context.probe(store, Some(due));
     }
     memory.carry = Some(plan.carry.clone());
+    memory.behind = plan.rollout.total.saturating_sub(plan.rollout.updated);
     let application = Application { key, name: &name, coordinator, observed, workers, plan: &plan, context };
     let applied = application.apply(applied, memory).await;
     memory.pending = applied.pending;
