@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ObjectReference, Secret};
 use kube::Resource as _;
 use kube::runtime::events::Event;
-use muster_model::{Finding, ObjectStorage, Status};
+use muster_model::{Finding, ObjectStorage, Status, UnitName};
 use muster_planner::CarryOver;
 use muster_s3::{Probes, store_revision};
 use tokio::sync::mpsc;
@@ -58,6 +58,8 @@ pub(crate) struct Memory {
     pub(crate) waits_until: Option<Instant>,
     /// Until when what happens is only gathered, as long as nobody asks for anything else.
     pub(crate) rests_until: Option<Instant>,
+    /// Units that were to be made.
+    pub(crate) awaited: BTreeSet<UnitName>,
     /// How many units were not yet as they are to be.
     pub(crate) behind: u32,
     /// The generations of what was asked for at the last look.

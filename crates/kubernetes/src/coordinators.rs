@@ -109,8 +109,11 @@ async fn look(
         return Ok(Action::requeue(AFTER_WRITE));
     }
 
-    let remembered =
-        Remembered { carry: memory.carry.as_ref(), obstacles: memory.obstacles.values().cloned().collect() };
+    let remembered = Remembered {
+        carry: memory.carry.as_ref(),
+        obstacles: memory.obstacles.values().cloned().collect(),
+        awaited: &memory.awaited,
+    };
     let named = secrets::read(key, coordinator, context).await?;
     let probed = &context.probed;
     let gathered = gather(key, &name, coordinator, &context.caches, &locked(probed), &named, remembered);
@@ -138,6 +141,7 @@ async fn look(
         context.probe(store, Some(due));
     }
     memory.carry = Some(plan.carry.clone());
+    memory.awaited = plan.changes(observed).create;
     memory.behind = plan.rollout.total.saturating_sub(plan.rollout.updated);
     let application = Application { key, name: &name, coordinator, observed, workers, plan: &plan, context };
     let applied = application.apply(applied, memory).await;

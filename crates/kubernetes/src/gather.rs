@@ -12,7 +12,9 @@ use muster_manifests::names::{
     APPLICATION_LABEL, WORKLOAD_CONTAINER, cluster_secret, gateway_address, gossip_address, pod_name,
     unit_number,
 };
-use muster_model::{AppName, Finding, ObjectStorage, Reason, Revision, TlsMaterial, WorkloadStatus};
+use muster_model::{
+    AppName, Finding, ObjectStorage, Reason, Revision, TlsMaterial, UnitName, WorkloadStatus,
+};
 use muster_planner::{
     CarryOver, Claim, ObjectStore, Observed, ObservedUnit, ObservedWorker, Probe, RemoteWriteTarget, Seeds,
     Tls, contested,
@@ -59,6 +61,8 @@ pub(crate) struct Remembered<'a> {
     pub(crate) carry: Option<&'a CarryOver>,
     /// What the operator itself could not do.
     pub(crate) obstacles: Vec<Finding>,
+    /// Units that had neither a pod nor a Unit at the last look. Nobody can have told their pods anything.
+    pub(crate) awaited: &'a BTreeSet<UnitName>,
 }
 
 /// Gathers what the planner observes of a coordinator.
@@ -117,7 +121,7 @@ pub(crate) fn gather(
             }
         },
     };
-    let observed = Observed {
+    let mut observed = Observed {
         cluster_id: cluster_id(key, coordinator),
         spec: coordinator.spec.clone(),
         removing: coordinator.metadata.deletion_timestamp.is_some(),
@@ -144,6 +148,16 @@ pub(crate) fn gather(
         carry: carry(key, name, coordinator, caches, remembered.carry),
         name: name.clone(),
     };
+    for awaited in remembered.awaited {
+        let units = if awaited.application() == name {
+            Some(&mut observed.balancers)
+        } else {
+            observed.workers.get_mut(awaited.application()).map(|worker| &mut worker.units)
+        };
+        if let Some(unit) = units.and_then(|units| units.get_mut(&awaited.number())) {
+            unit.unknown = false;
+        }
+    }
     Gathered { observed, workers, store }
 }
 

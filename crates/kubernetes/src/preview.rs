@@ -139,7 +139,7 @@ fn observed(
         },
         remote_write_tls: objects.remote_write_certificates(&coordinator)?,
     };
-    let remembered = Remembered { carry: None, obstacles: Vec::new() };
+    let remembered = Remembered { carry: None, obstacles: Vec::new(), awaited: &BTreeSet::new() };
     Ok(Some(gather(key, name, &coordinator, caches, &BTreeMap::new(), &named, remembered).observed))
 }
 
