@@ -35,8 +35,8 @@ pub const CALM_DELAY: Duration = backoff::LIMIT;
 pub const LEAVE_DELAY: Duration = Duration::from_secs(15);
 /// How long a process that holds nothing any more may take to end.
 const EMPTY_DELAY: Duration = Duration::from_secs(5);
-/// How long a process that was started where nothing ran goes without the check of its config: long enough that a start has the
-/// machine to itself. One that ends before it is ready is checked at once.
+/// How long a process that was started where nothing ran may take to become ready without a check of its config: long enough that a
+/// start has the machine to itself. One that ends before it is ready is checked at once.
 const CHECK_LATER: Duration = Duration::from_secs(5);
 /// How long a killed process may take to end before the report says so. Pebble's number.
 pub const FAIL_DELAY: Duration = Duration::from_secs(5);
@@ -165,13 +165,12 @@ impl Machine {
                 self.process_exited(process, cause, lines, jitter, now)
             }
             Event::Ready(process, ready) => {
-                let is_unchecked = self.unchecked.is_some();
                 if let Some(alive) = self.alive_mut(process) {
                     alive.ready = ready;
                     alive.waiting = None;
-                    if ready && is_unchecked {
-                        // It can be trusted to run again, should another agent find it.
-                        actions.push(Action::Keep(Arc::clone(&alive.order)));
+                    if ready {
+                        let order = Arc::clone(&alive.order);
+                        self.proven(order, &mut actions);
                     }
                 }
             }
@@ -236,8 +235,8 @@ impl Machine {
     /// What the running process was started with. Absent while none runs, it is ending, or its config may still be refused.
     #[must_use]
     pub fn applied(&self) -> Option<Applied> {
-        let Phase::Alive(Alive { order, ready, .. }) = &self.phase else { return None };
-        if self.unchecked.is_some() && !ready {
+        let Phase::Alive(Alive { order, .. }) = &self.phase else { return None };
+        if self.unchecked.is_some() {
             return None;
         }
         let assignment = &order.assignment;
@@ -336,6 +335,12 @@ impl Machine {
 
     fn checked(&mut self, outcome: Outcome, jitter: Jitter, now: Duration, actions: &mut Vec<Action>) {
         let Some(checked) = self.checking.take() else { return };
+        let is_proven = self.unchecked.is_none()
+            && self.accepted.as_ref().is_some_and(|accepted| accepted.same_process(&checked));
+        if is_proven {
+            // It became ready meanwhile.
+            return;
+        }
         if let Some(accepted) =
             self.accepted.clone().filter(|a| self.unchecked.is_some() && a.same_process(&checked))
         {
@@ -371,6 +376,22 @@ impl Machine {
                 self.problem = Some(message);
                 self.check_again = Some(now + self.check_backoff.next(jitter));
             }
+        }
+    }
+
+    /// A process that was started without a check became ready: no check could say more.
+    fn proven(&mut self, order: Arc<Order>, actions: &mut Vec<Action>) {
+        let accepted = self.accepted.clone().filter(|accepted| accepted.same_process(&order));
+        if let (Some(_), Some(accepted)) = (self.unchecked, accepted) {
+            self.unchecked = None;
+            // Something else may be asked for by now, of which there is more to say.
+            if self.wanted.as_ref().is_some_and(|wanted| wanted.same_process(&accepted)) {
+                self.check_again = None;
+                self.check_backoff.reset();
+                self.problem = None;
+                self.check = Some(Check { revision: accepted.assignment.revision.clone(), rejected: None });
+            }
+            actions.push(Action::Keep(accepted));
         }
     }
 

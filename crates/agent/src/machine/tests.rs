@@ -159,7 +159,7 @@ impl World {
                 } else {
                     self.live.insert(process, Process { order, stops: Vec::new(), kill_by: None });
                     self.handle(Event::Spawned(process));
-                    if roll % 2 == 1 {
+                    if roll % 2 == 1 && !is_bad {
                         self.later(time * 10, Event::Ready(process, true));
                     }
                 }
@@ -393,8 +393,15 @@ fn the_first_process_does_not_wait_for_a_check() {
     world.pass(MS * 2000);
     assert_eq!(world.machine.applied().unwrap().revision, revision(0), "it is ready");
     assert_eq!(kinds(&world.actions), ["Spawn", "Keep"]);
-    world.pass(CHECK_LATER);
-    assert_eq!(kinds(&world.actions), ["Spawn", "Keep", "CheckStarted", "Keep"]);
+    assert_eq!(world.machine.check().unwrap().rejected, None);
+    world.pass(CHECK_LATER * 2);
+    assert_eq!(kinds(&world.actions), ["Spawn", "Keep"], "no check could say more");
+
+    // One that takes long to become ready is checked meanwhile.
+    let mut world = World::new(vec![0]);
+    world.assign(start(1, 0));
+    world.pass(CHECK_LATER * 2);
+    assert_eq!(kinds(&world.actions), ["Spawn", "CheckStarted", "Keep"]);
 
     // One that ends before it is ready is checked at once.
     let mut world = World::new(vec![0]);
