@@ -170,7 +170,7 @@ impl Machine {
                     alive.waiting = None;
                     if ready {
                         let order = Arc::clone(&alive.order);
-                        self.proven(order, &mut actions);
+                        self.proven(&order, &mut actions);
                     }
                 }
             }
@@ -335,19 +335,13 @@ impl Machine {
 
     fn checked(&mut self, outcome: Outcome, jitter: Jitter, now: Duration, actions: &mut Vec<Action>) {
         let Some(checked) = self.checking.take() else { return };
-        let is_proven = self.unchecked.is_none()
-            && self.accepted.as_ref().is_some_and(|accepted| accepted.same_process(&checked));
-        if is_proven {
-            // It became ready meanwhile.
-            return;
-        }
-        if let Some(accepted) =
-            self.accepted.clone().filter(|a| self.unchecked.is_some() && a.same_process(&checked))
-        {
+        if self.accepted.as_ref().is_some_and(|accepted| accepted.same_process(&checked)) {
             match &outcome {
+                // It became ready meanwhile.
+                _ if self.unchecked.is_none() => return,
                 Outcome::Accepted => {
-                    self.unchecked = None;
-                    actions.push(Action::Keep(accepted));
+                    self.start_backoff.reset();
+                    return self.proven(&checked, actions);
                 }
                 Outcome::Rejected(_) => {
                     self.unchecked = None;
@@ -379,9 +373,9 @@ impl Machine {
         }
     }
 
-    /// A process that was started without a check became ready: no check could say more.
-    fn proven(&mut self, order: Arc<Order>, actions: &mut Vec<Action>) {
-        let accepted = self.accepted.clone().filter(|accepted| accepted.same_process(&order));
+    /// What was started without a check became ready, and no check could say more; or it has passed one.
+    fn proven(&mut self, order: &Order, actions: &mut Vec<Action>) {
+        let accepted = self.accepted.clone().filter(|accepted| accepted.same_process(order));
         if let (Some(_), Some(accepted)) = (self.unchecked, accepted) {
             self.unchecked = None;
             // Something else may be asked for by now, of which there is more to say.
@@ -396,9 +390,7 @@ impl Machine {
     }
 
     fn accept(&mut self, order: Arc<Order>, actions: &mut Vec<Action>) {
-        if self.accepted.as_ref() != Some(&order) || self.unchecked.is_some() {
-            actions.push(Action::Keep(Arc::clone(&order)));
-        }
+        actions.push(Action::Keep(Arc::clone(&order)));
         self.accepted = Some(order);
         self.unchecked = None;
         self.check_again = None;
@@ -617,7 +609,7 @@ impl Machine {
         if !wanted.manners.checked {
             self.accept(wanted, actions);
         } else if runs {
-            let is_early = self.check_due().is_some_and(|at| now < at);
+            let is_early = self.unchecked.is_some_and(|at| now < at);
             if !is_early || matches!(self.phase, Phase::Backoff { .. }) {
                 self.checking = Some(Arc::clone(&wanted));
                 actions.push(Action::CheckStarted(wanted));

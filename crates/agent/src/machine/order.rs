@@ -17,12 +17,6 @@ pub struct Order {
 }
 
 impl Order {
-    /// The document that the assignment names.
-    #[must_use]
-    pub fn document(&self) -> Option<&str> {
-        self.cluster.documents.get(&self.assignment.revision).map(String::as_str)
-    }
-
     /// Whether a process started for `self` is the one that `other` asks for. Epoch, seeds and drains do not matter.
     #[must_use]
     pub fn same_process(&self, other: &Self) -> bool {

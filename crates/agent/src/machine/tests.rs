@@ -364,6 +364,11 @@ fn is_stop(action: &Action) -> bool {
     matches!(action, Action::Stop(..))
 }
 
+/// What kinds of actions they are, by name.
+fn kinds(actions: &[Action]) -> Vec<String> {
+    actions.iter().filter_map(|action| format!("{action:?}").split('(').next().map(str::to_owned)).collect()
+}
+
 #[test]
 fn the_old_process_runs_until_the_check_has_passed() {
     let mut world = World::new(vec![]);
@@ -374,18 +379,12 @@ fn the_old_process_runs_until_the_check_has_passed() {
     world.assign(start(2, 1));
     assert!(matches!(world.actions[..], [Action::Check(_)]), "{:?}", world.actions);
     world.pass(MS * 100);
-    let order: Vec<_> =
-        world.actions.iter().map(|a| format!("{a:?}").split('(').next().map(str::to_owned)).collect();
-    let order: Vec<_> = order.iter().flatten().map(String::as_str).collect();
-    assert_eq!(order, ["Check", "Keep", "Stop", "Spawn"]);
+    assert_eq!(kinds(&world.actions), ["Check", "Keep", "Stop", "Spawn"]);
 }
 
 /// Where nothing runs, nothing is harmed by a config that turns out bad; and nobody takes it for one that runs.
 #[test]
 fn the_first_process_does_not_wait_for_a_check() {
-    let kinds = |actions: &[Action]| -> Vec<String> {
-        actions.iter().filter_map(|a| format!("{a:?}").split('(').next().map(str::to_owned)).collect()
-    };
     let mut world = World::new(vec![]);
     world.assign(start(1, 0));
     assert_eq!(kinds(&world.actions), ["Spawn"]);
