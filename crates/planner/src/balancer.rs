@@ -12,7 +12,7 @@ use crate::config::balancer_revision;
 use crate::gate::Gate;
 use crate::observed::{NO_EPOCH, Observed, ObservedUnit, Tls};
 use crate::peers::Peers;
-use crate::rollout::Member;
+use crate::rollout::{Member, stays};
 use crate::validate::Line;
 
 /// The load balancer's document and its hash.
@@ -22,7 +22,8 @@ pub(crate) struct Balancer {
 }
 
 /// Lays out the load balancer: every role that a route names gets the ready units that run it; where there is none, those that are
-/// `leaving`, else those that cannot be seen, and else those that are to run it.
+/// `leaving`, else those that cannot be seen, and else those that are to run it. Before the deployment has been complete for the first
+/// time, nobody relies on it: then all that are on their way are there from the start, and it opens with the readiness of the last one.
 pub(crate) fn balancer(
     observed: &Observed,
     line: &Line,
@@ -59,20 +60,23 @@ pub(crate) fn balancer(
     // One that nobody sees may serve all the same: a node whose kubelet is silent still runs its pods.
     add(&|m| m.unit.is_told_to_run() && m.unit.answered());
     // Those that are on their way serve as soon as they can, without another document in between.
-    let coming = || members.iter().filter_map(|m| Some((m.unit.address.as_deref()?, m.comes_with()?)));
-    for (_, roles) in coming().filter(|(_, roles)| !roles.contains(Role::All)) {
+    let opening = !observed.carry.opened && !is_complete(members, line);
+    let coming = || members.iter().filter_map(|m| Some((m, m.unit.address.as_deref()?, m.comes_with()?)));
+    for (_, _, roles) in coming().filter(|(_, _, roles)| !roles.contains(Role::All)) {
         provided.extend(line.table.expand(roles).iter());
     }
-    for (address, roles) in coming() {
+    for (member, address, roles) in coming() {
+        let beside_others = opening && !member.unit.is_in_trouble();
         for role in line.table.expand(roles).iter().filter(|role| routed.contains(*role)) {
-            if !hosts.contains_key(&role) && answers_alone(roles, role, &provided) {
+            if (beside_others || !hosts.contains_key(&role)) && answers_alone(roles, role, &provided) {
                 expected.entry(role).or_default().push(address);
             }
         }
     }
     // A role that no worker takes is led by one unit.
     for role in routed.iter().filter(|role| !line.table.knows(*role)) {
-        let leader = Peers::leading(members, line, role).filter(|leader| leader.unit.answered());
+        let leader = Peers::leading(members, line, role);
+        let leader = leader.filter(|leader| leader.unit.answered() || leader.comes_with().is_some());
         hosts.extend(leader.and_then(|leader| Some((role, vec![leader.unit.address.as_deref()?]))));
     }
     // A unit reports its own address; one that is none is left out instead of reaching the document.
@@ -81,8 +85,10 @@ pub(crate) fn balancer(
             let hosts = hosts.get(&upstream.role).into_iter().flatten();
             hosts.filter_map(|host| Server::new(host, upstream.port).ok()).collect::<Vec<_>>()
         };
+        let serving =
+            servers(&hosts).into_iter().map(|server| if opening { server.expected() } else { server });
         let expected = servers(&expected).into_iter().map(Server::expected);
-        servers(&hosts).into_iter().chain(expected).collect::<Vec<_>>()
+        serving.chain(expected).collect::<Vec<_>>()
     };
     let upstreams: BTreeMap<Upstream, Vec<Server>> =
         targets(listeners).map(|upstream| (upstream, servers(upstream))).collect();
@@ -110,6 +116,11 @@ pub(crate) fn balancer(
         tls,
     };
     Balancer { revision, cluster }
+}
+
+/// Whether every unit that is to run serves.
+pub(crate) fn is_complete(members: &[Member<'_>], line: &Line) -> bool {
+    members.iter().filter(|m| stays(m, line)).all(|m| m.unit.is_ready())
 }
 
 /// Whether the load balancer may be given a document. It keeps what it has while some unit that it routes to is about to say what it

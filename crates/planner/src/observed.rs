@@ -173,6 +173,13 @@ impl ObservedUnit {
         Some(self.tell(Assignment { run: Run::Stop, drain: None, ..now.clone() }))
     }
 
+    /// Whether something says that the unit will not serve soon: its process ended by itself or has not been ready for long, or
+    /// nobody hears its agent.
+    pub(crate) fn is_in_trouble(&self) -> bool {
+        let says = |report: &Report| report.last_exit.is_some() || report.waiting.is_some();
+        !self.connected || self.agent_problem.is_some() || self.report.as_ref().is_some_and(says)
+    }
+
     /// Whether the unit was told to run.
     #[must_use]
     pub fn is_told_to_run(&self) -> bool {
@@ -303,6 +310,9 @@ pub struct CarryOver {
     /// Units that were taken out of the load balancer so that they can be stopped next.
     #[serde(default)]
     pub leaving_balancer: BTreeSet<UnitName>,
+    /// Whether every unit was ready at some time.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub opened: bool,
     /// The unit that ended with the published revision and was not ready since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub halted: Option<UnitName>,

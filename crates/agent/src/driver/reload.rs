@@ -26,7 +26,8 @@ const PAUSE: Duration = Duration::from_millis(10);
 const WORKER_ENDS: &[u8] = b"nginx: worker process is shutting down";
 
 /// Reloads the nginx whose master is `master` and whose files in `prefix` are already the new ones.
-/// `only_adds`: whether workers of the old document answer as well as new ones, so that nobody need wait for their end.
+/// `only_adds`: whether workers of the old document answer as well as new ones, so that it is enough that there are new ones: nginx starts
+/// them once it has read the document.
 pub(crate) async fn reload(
     prefix: &Path,
     master: Pid,
@@ -56,6 +57,13 @@ pub(crate) async fn reload(
     // Since when the new generation alone has answered.
     let mut alone: Option<Instant> = None;
     while Instant::now() < deadline {
+        // Workers of the old generation take most of the connections until they end.
+        let has_new_workers =
+            || children::children_of(&master.to_string()).iter().any(|w| !old_workers.contains(w));
+        if only_adds && !old_workers.is_empty() && has_new_workers() {
+            forget_links(prefix, [old, new]);
+            return Ok(());
+        }
         let answer = http::request(status, "GET", READY_PATH, REQUEST_TIMEOUT).await;
         if answer.is_ok_and(|(_, body)| body == expected) {
             let alone = alone.get_or_insert_with(Instant::now);

@@ -77,13 +77,18 @@ impl Audit {
 
     /// Waits until nobody has written anything for a while.
     pub(super) async fn over(&self) -> anyhow::Result<()> {
+        self.quiet_for(QUIET).await
+    }
+
+    /// Waits until nobody has written anything for so long.
+    pub(super) async fn quiet_for(&self, quiet: Duration) -> anyhow::Result<()> {
         let mut last = (self.now()?, Instant::now());
         wait_until("the end of all writes", OVER, async || {
             let since = self.since(last.0, None).ok()?;
             if !since.is_empty() {
                 last = (self.now().ok()?, Instant::now());
             }
-            (last.1.elapsed() >= QUIET).then_some(())
+            (last.1.elapsed() >= quiet).then_some(())
         })
         .await
     }

@@ -18,6 +18,8 @@ use crate::{Figure, milliseconds};
 pub(super) const NAMESPACE: &str = "scale";
 pub(super) const WORKER: &str = "mimir-read";
 const EDITS: u32 = 100;
+/// How long nothing was written before an edit: what is edited is at rest.
+const REST: Duration = Duration::from_millis(1200);
 /// So many units are added one by one, then all but one are taken away again.
 const ROUND: u32 = 10;
 const MEDIAN_BAR: Duration = Duration::from_millis(15);
@@ -34,6 +36,7 @@ pub(super) async fn figures(site: &Site, audit: &Audit, bare: &mut Bare) -> anyh
     let (mut times, mut baseline) = (Vec::new(), Vec::new());
     for _ in 0..EDITS / ROUND {
         for units in 2..=ROUND + 1 {
+            audit.quiet_for(REST).await?;
             baseline.push(bare.round().await?);
             let patch = Patch::Merge(json!({"spec": {"units": units}}));
             let params = PatchParams::default();
