@@ -176,7 +176,6 @@ mod tests {
             revision: Revision::of([b"a".as_slice()]),
             roles: RoleSet::new(),
             run: Run::Start,
-            drain: None,
             peers: std::collections::BTreeMap::new(),
             seeds: vec![],
         };

@@ -167,7 +167,6 @@ pub(crate) fn assignment(
             revision: revision.or(now.map(|now| &now.revision))?.clone(),
             roles: RoleSet::new(),
             run,
-            drain: None,
             peers: BTreeMap::new(),
             seeds: Vec::new(),
         })),

@@ -113,7 +113,6 @@ mod tests {
                 revision: muster_model::Revision::of([b"r".as_slice()]),
                 roles: RoleSet::new(),
                 run: Run::Start,
-                drain: None,
                 peers,
                 seeds: Vec::new(),
             }),

@@ -281,7 +281,6 @@ fn next_assignment(
                 revision,
                 roles: roles.clone(),
                 run: Run::Start,
-                drain: None,
                 peers: told.peers.of(&member.name),
                 seeds: told.seeds.to_vec(),
             }

@@ -73,7 +73,6 @@ pub fn specimens(observed: &Observed) -> Option<Specimens> {
             revision,
             roles: roles.clone(),
             run: Run::Start,
-            drain: None,
             peers: peers.of(unit),
             seeds: vec![seed.clone()],
         },

@@ -29,7 +29,7 @@ pub trait Disk {
 /// How a process that was to leave for good has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
-    /// By itself and with success after it was asked to, or it said that it holds nothing any more.
+    /// By itself and with success, after it was asked to.
     Orderly,
     /// In any other way: it was killed, it failed, or nobody saw it.
     Other,

@@ -211,7 +211,6 @@ mod tests {
             revision: revision(text),
             roles,
             run,
-            drain: None,
             peers: std::collections::BTreeMap::new(),
             seeds: vec![],
         };

@@ -27,7 +27,6 @@ fn unit(epoch: u64, text: &str) -> Value {
         revision: revision(text),
         roles: RoleSet::new(),
         run: Run::Start,
-        drain: None,
         peers: std::collections::BTreeMap::new(),
         seeds: vec![],
     };
