@@ -53,6 +53,7 @@ pub fn update(epoch: u64, document: &str, roles: &[Role], run: Run) -> ToAgent {
             revision: revision(document),
             roles: roles.iter().copied().collect(),
             run,
+            gives_up: false,
             peers: std::collections::BTreeMap::new(),
             seeds: Vec::new(),
         },

@@ -176,6 +176,7 @@ mod tests {
             revision: Revision::of([b"a".as_slice()]),
             roles: RoleSet::new(),
             run: Run::Start,
+            gives_up: false,
             peers: std::collections::BTreeMap::new(),
             seeds: vec![],
         };

@@ -103,6 +103,7 @@ impl ObservedUnit {
                 revision,
                 roles,
                 run: Run::Start,
+                gives_up: false,
                 peers: BTreeMap::new(),
                 seeds: Vec::new(),
             });
@@ -168,10 +169,10 @@ impl ObservedUnit {
         }
     }
 
-    /// What makes the unit stop. What was never started need not be stopped.
-    pub(crate) fn tell_to_stop(&self) -> Option<Assignment> {
+    /// What makes the unit stop. What was never started need not be stopped. `gives_up`: it need not keep what it cannot upload.
+    pub(crate) fn tell_to_stop(&self, gives_up: bool) -> Option<Assignment> {
         let now = self.assigned.as_ref()?;
-        Some(self.tell(Assignment { run: Run::Stop, ..now.clone() }))
+        Some(self.tell(Assignment { run: Run::Stop, gives_up, ..now.clone() }))
     }
 
     /// Whether the unit was told to run.

@@ -18,6 +18,9 @@ pub struct Assignment {
     pub roles: RoleSet,
     /// Whether the service runs.
     pub run: Run,
+    /// Whether a unit that stops gives up what it holds, because there is no object store any more that it could go to.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub gives_up: bool,
     /// Where the unit finds the one unit of a role that it is to turn to: a host without a port. Only roles that the unit cannot
     /// find by gossip (Tempo's query-frontend, Loki's compactor).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -34,6 +37,7 @@ impl Assignment {
         self.revision == other.revision
             && self.roles == other.roles
             && self.run == other.run
+            && self.gives_up == other.gives_up
             && self.peers == other.peers
     }
 }

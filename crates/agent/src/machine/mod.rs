@@ -331,7 +331,7 @@ impl Machine {
         let Some(holds) = &self.holds else { return false };
         match (&self.wanted, &self.accepted) {
             (_, Some(accepted)) => !accepted.keeps(holds),
-            (Some(wanted), None) => wanted.assignment.run == Run::Stop,
+            (Some(wanted), None) => wanted.assignment.run == Run::Stop && !wanted.assignment.gives_up,
             (None, None) => false,
         }
     }

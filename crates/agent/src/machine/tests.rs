@@ -45,6 +45,7 @@ fn order(ask: Ask) -> Arc<Order> {
             revision: revision(ask.revision),
             roles: data_roles.union(&RoleSet::from([Role::Querier])),
             run: ask.run,
+            gives_up: false,
             peers: std::collections::BTreeMap::new(),
             seeds: Vec::new(),
         },

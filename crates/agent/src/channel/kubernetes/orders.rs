@@ -211,6 +211,7 @@ mod tests {
             revision: revision(text),
             roles,
             run,
+            gives_up: false,
             peers: std::collections::BTreeMap::new(),
             seeds: vec![],
         };
