@@ -1,8 +1,9 @@
 //! Tempo on this machine with the real Tempo, nginx and embedded S3.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use hyper::StatusCode;
 use muster_testkit::model::Model;
 use muster_testkit::wait_until;
@@ -21,13 +22,41 @@ async fn up(example: &str) -> anyhow::Result<Model> {
 
 /// Waits until every one of these traces is found by its id.
 async fn found(query: &str, spans: &[Span], within: Duration) -> anyhow::Result<()> {
-    for span in spans {
-        wait_until(&format!("trace {:032x}", span.trace), within, async || {
-            is_found(query, span.trace).await.ok().filter(|found| *found)
-        })
-        .await?;
+    let mut answers = BTreeMap::new();
+    let what = format!("{} traces", spans.len());
+    let waited = wait_until(&what, within, async || {
+        for span in spans {
+            let answer = is_found(query, span.trace).await;
+            if matches!(answer, Ok(true)) {
+                answers.remove(&span.trace);
+            } else {
+                answers.insert(
+                    span.trace,
+                    answer.map_or_else(|error| format!("{error:#}"), |_| "not found".to_owned()),
+                );
+            }
+        }
+        answers.is_empty().then_some(())
+    });
+    waited.await.with_context(|| format!("{answers:x?}"))
+}
+
+/// What is in the model's bucket, for who looks for something in vain.
+fn bucket(model: &Model) -> String {
+    let mut left = vec![model.directory().join("object-store")];
+    let mut files = Vec::new();
+    while let Some(directory) = left.pop() {
+        for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+            if entry.path().is_dir() {
+                left.push(entry.path());
+            } else {
+                let length = entry.metadata().map(|metadata| metadata.len()).unwrap_or_default();
+                files.push(format!("{} ({length} bytes)", entry.path().display()));
+            }
+        }
     }
-    Ok(())
+    files.sort();
+    files.join("\n")
 }
 
 async fn searched(query: &str, service: &str, traces: usize) -> anyhow::Result<()> {
@@ -79,8 +108,8 @@ async fn one_process_takes_traces_and_another_one_finds_them() -> anyhow::Result
     let gone = |status: &serde_json::Value| status["applications"]["tempo-worker"].is_null();
     model.wait("the first worker to be gone", ACTIVE, gone).await?;
     model.wait_active(ACTIVE).await?;
-    found(&query, &spans, ACTIVE).await?;
-    found(&query, &[late], SAID).await?;
+    found(&query, &spans, ACTIVE).await.with_context(|| bucket(&model))?;
+    found(&query, &[late], SAID).await.with_context(|| bucket(&model))?;
     model.stop().await?;
     nothing_left(&model)
 }

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::http;
 use super::output::Tail;
-use crate::machine::{Event, ProcessNumber};
+use crate::machine::{Event, OKAY_DELAY, ProcessNumber};
 use crate::workload::Probe;
 
 /// How long one look may take.
@@ -46,6 +46,10 @@ pub(crate) async fn watch(
     let mut failures = 0;
     let mut since = Instant::now();
     let mut complaint = COMPLAINT;
+    if probe == Probe::Alive {
+        // All that can be known of it is that it lives on.
+        sleep(OKAY_DELAY).await;
+    }
     loop {
         let looked = look(&probe, address).await;
         failures = if looked.is_ok() { 0 } else { failures + 1 };

@@ -119,7 +119,7 @@ pub enum Probe {
         /// The port.
         port: u16,
     },
-    /// A process that is there is ready.
+    /// A process that has lived for a second is ready.
     Alive,
 }
 
