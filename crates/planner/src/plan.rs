@@ -329,7 +329,8 @@ fn hold_everything(observed: &Observed, findings: Vec<Finding>, now: Timestamp) 
     let mut assignments = BTreeMap::new();
     let mut keep = |app: &AppName, units: &BTreeMap<u32, ObservedUnit>, leaves: bool, stops: bool| {
         for (number, unit) in units.iter().filter(|_| stops) {
-            assignments.extend(unit.tell_to_stop(gate::gives_up(observed)).map(|next| (app.unit(*number), next)));
+            assignments
+                .extend(unit.tell_to_stop(gate::gives_up(observed)).map(|next| (app.unit(*number), next)));
         }
         let stay = units.iter().filter(|(_, unit)| !(leaves && unit.has_stopped()));
         PlannedApplication { units: stay.map(|(n, _)| *n).collect(), ..PlannedApplication::default() }

@@ -62,7 +62,8 @@ pub(crate) mod tests {
     impl Disk for Files {
         fn names(&self, directory: &str) -> io::Result<Vec<String>> {
             let inner = self.0.iter().filter_map(|(path, _)| path.strip_prefix(directory)?.strip_prefix('/'));
-            let mut names: Vec<_> = inner.filter_map(|path| Some(path.split('/').next()?.to_owned())).collect();
+            let mut names: Vec<_> =
+                inner.filter_map(|path| Some(path.split('/').next()?.to_owned())).collect();
             names.dedup();
             Ok(names)
         }
@@ -80,7 +81,9 @@ pub(crate) mod tests {
     #[test]
     fn an_empty_file_is_no_content() {
         assert!(!has_content(&Files(&[]), "wal").unwrap());
-        assert!(!has_content(&Files(&[("wal/00000000", ""), ("wal/checkpoint.1/00000000", "")]), "wal").unwrap());
+        assert!(
+            !has_content(&Files(&[("wal/00000000", ""), ("wal/checkpoint.1/00000000", "")]), "wal").unwrap()
+        );
         assert!(has_content(&Files(&[("wal/checkpoint.1/00000000", "x")]), "wal").unwrap());
         assert!(has_content(&Files(&[("wal/00000001", "x")]), "wal").unwrap());
     }

@@ -9,8 +9,8 @@ use muster_model::{ObjectStorage, Product, Role, RoleSet, Secret, Version};
 use serde_json::{Map, Value};
 
 use crate::charm::Options;
-use crate::placeholder::FillError;
 use crate::held::{Disk, Ending};
+use crate::placeholder::FillError;
 use crate::{OwnedOverride, loki, mimir, tempo};
 
 /// The longest message of [`Workload::check_message`], in bytes.

@@ -51,4 +51,3 @@ pub enum Run {
     /// does not count as stopped.
     Stop,
 }
-

@@ -247,10 +247,9 @@ impl Machine {
             Phase::Spawning { .. } => Service::Starting,
             Phase::Alive(alive) if alive.okay || alive.ready => Service::Running,
             Phase::Alive(_) => Service::Starting,
-            Phase::Leaving { .. }
-            | Phase::Terminating { .. }
-            | Phase::Killing { .. }
-            | Phase::Inspecting => Service::Stopping,
+            Phase::Leaving { .. } | Phase::Terminating { .. } | Phase::Killing { .. } | Phase::Inspecting => {
+                Service::Stopping
+            }
             // Whether it is worth another start, the check is about to say.
             Phase::Backoff { .. } if self.unchecked.is_some() => Service::Starting,
             Phase::Backoff { .. } => Service::Backoff,

@@ -121,7 +121,13 @@ impl World {
     }
 
     fn exit(&mut self, process: ProcessNumber, after: Duration) {
-        let event = Event::Exited { process, cause: "test".into(), success: true, lines: vec![], jitter: Jitter::default() };
+        let event = Event::Exited {
+            process,
+            cause: "test".into(),
+            success: true,
+            lines: vec![],
+            jitter: Jitter::default(),
+        };
         self.later(after, event);
     }
 
@@ -530,7 +536,11 @@ fn a_unit_does_not_leave_before_nothing_is_left_on_its_disk() {
     let again = machine.deadline().unwrap();
     assert_eq!(machine.handle(Event::Timer, again), [Action::Spawn(2, Arc::clone(&holder))]);
     machine.handle(Event::Spawned(2), again);
-    assert_eq!(machine.handle(Event::Timer, again + OKAY_DELAY), [], "it takes up what the last one left first");
+    assert_eq!(
+        machine.handle(Event::Timer, again + OKAY_DELAY),
+        [],
+        "it takes up what the last one left first"
+    );
     let asked = machine.handle(Event::Ready(2, true), again + OKAY_DELAY);
     assert_eq!(asked, [Action::Leave(2, Arc::clone(&holder))]);
     machine.handle(Event::Left(2, Ok(())), again + OKAY_DELAY);
@@ -636,7 +646,13 @@ fn a_process_of_a_former_agent_ends_before_the_restored_one_starts() {
     assert_eq!(machine.handle(Event::Restored(order(start(4, 0))), MS), []);
     assert_eq!(machine.deadline(), Some(MS * 101));
     assert_eq!(machine.handle(Event::Timer, MS * 101), [Action::Kill(0)]);
-    let exited = Event::Exited { process: 0, cause: String::new(), success: false, lines: vec![], jitter: Jitter::default() };
+    let exited = Event::Exited {
+        process: 0,
+        cause: String::new(),
+        success: false,
+        lines: vec![],
+        jitter: Jitter::default(),
+    };
     assert_eq!(machine.handle(exited, MS * 102), [Action::Spawn(1, order(start(4, 0)))]);
     assert_eq!(machine.epoch(), 4);
     assert_eq!(machine.restarts(), 0);

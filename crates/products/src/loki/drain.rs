@@ -69,7 +69,11 @@ mod tests {
         let files = || Files(&[("wal/00000000", "x")]);
         assert_eq!(held(&write, &files(), Ending::Orderly).unwrap(), None);
         assert!(held(&write, &files(), Ending::Other).unwrap().is_some());
-        assert_eq!(held(&write, &Files(&[("wal/00000000", "")]), Ending::Other).unwrap(), None, "it took nothing");
+        assert_eq!(
+            held(&write, &Files(&[("wal/00000000", "")]), Ending::Other).unwrap(),
+            None,
+            "it took nothing"
+        );
         assert_eq!(held(&RoleSet::from([Role::Read]), &files(), Ending::Other).unwrap(), None);
     }
 }

@@ -50,7 +50,8 @@ pub(super) fn held(assigned: &RoleSet, disk: &dyn Disk, ending: Ending) -> io::R
         let notes = disk.text(&format!("{directory}/{UPLOADED}"))?;
         let uploaded = notes.map(|notes| serde_json::from_str::<Uploaded>(&notes)).transpose()?;
         let uploaded = uploaded.and_then(|uploaded| uploaded.shipped).unwrap_or_default();
-        let is_block = |name: &&String| name.len() == BLOCK_NAME && name.bytes().all(|b| b.is_ascii_alphanumeric());
+        let is_block =
+            |name: &&String| name.len() == BLOCK_NAME && name.bytes().all(|b| b.is_ascii_alphanumeric());
         let names = disk.names(&directory)?;
         let left = names.iter().filter(is_block).filter(|name| !uploaded.contains_key(*name)).count();
         if left > 0 {
@@ -114,11 +115,20 @@ mod tests {
         assert!(of(&[(BLOCK, "{}")], Ending::Orderly).is_some(), "it noted nothing");
         let uploaded = r#"{"version":1,"shipped":{"01KB3Q0000000000000000000A":1764265000000}}"#;
         const LOG: &str = "tsdb/anonymous/wal/00000000";
-        assert_eq!(of(&[(BLOCK, "{}"), (LOG, "x"), (NOTES, "{\"shipped\":null}")], Ending::Orderly).is_some(), true);
+        assert_eq!(
+            of(&[(BLOCK, "{}"), (LOG, "x"), (NOTES, "{\"shipped\":null}")], Ending::Orderly).is_some(),
+            true
+        );
         let files: &'static [_] = Box::leak(Box::new([(BLOCK, "{}"), (LOG, "x"), (NOTES, uploaded)]));
         assert_eq!(of(files, Ending::Orderly), None);
-        assert!(of(files, Ending::Other).unwrap().contains("log"), "it did not get so far as to make blocks of it");
+        assert!(
+            of(files, Ending::Other).unwrap().contains("log"),
+            "it did not get so far as to make blocks of it"
+        );
         assert!(held(&all, &Files(&[(NOTES, "{")]), Ending::Orderly).is_err(), "nobody knows");
-        assert_eq!(held(&RoleSet::from([Role::Querier]), &Files(&[(BLOCK, "{}")]), Ending::Other).unwrap(), None);
+        assert_eq!(
+            held(&RoleSet::from([Role::Querier]), &Files(&[(BLOCK, "{}")]), Ending::Other).unwrap(),
+            None
+        );
     }
 }

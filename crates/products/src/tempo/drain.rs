@@ -107,11 +107,27 @@ mod tests {
         let all = RoleSet::from([Role::All]);
         let of = |files| held(&all, &Files(files), Ending::Orderly).unwrap();
         assert_eq!(of(&[]), None);
-        assert_eq!(of(&[("wal/u1+single-tenant+vParquet4/meta.json", "{}")]), None, "nothing was written to it");
-        let pages = of(&[("wal/u1+single-tenant+vParquet4/meta.json", "{}"), ("wal/u1+single-tenant+vParquet4/0000000001", "x")]);
+        assert_eq!(
+            of(&[("wal/u1+single-tenant+vParquet4/meta.json", "{}")]),
+            None,
+            "nothing was written to it"
+        );
+        let pages = of(&[
+            ("wal/u1+single-tenant+vParquet4/meta.json", "{}"),
+            ("wal/u1+single-tenant+vParquet4/0000000001", "x"),
+        ]);
         assert_eq!(pages.as_deref(), Some("1 block of traces not uploaded"));
-        let complete = [("wal/blocks/single-tenant/u2/data.parquet", "x"), ("wal/blocks/single-tenant/u2/meta.json", "{}")];
+        let complete = [
+            ("wal/blocks/single-tenant/u2/data.parquet", "x"),
+            ("wal/blocks/single-tenant/u2/meta.json", "{}"),
+        ];
         assert!(of(Box::leak(Box::new(complete))).is_some());
-        assert_eq!(of(&[("wal/blocks/single-tenant/u2/data.parquet", "x"), ("wal/blocks/single-tenant/u2/flushed", "")]), None);
+        assert_eq!(
+            of(&[
+                ("wal/blocks/single-tenant/u2/data.parquet", "x"),
+                ("wal/blocks/single-tenant/u2/flushed", "")
+            ]),
+            None
+        );
     }
 }
