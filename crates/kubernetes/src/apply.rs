@@ -119,23 +119,18 @@ impl<'a> Application<'a> {
             observed: self.observed,
             plan: self.plan,
         };
-        let (mut there, mut secrets, mut first, mut sets) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (mut secrets, mut first, mut rest) = (Vec::new(), Vec::new(), Vec::new());
         let wanted = objects(&deployment);
         let prune = self.unwanted(&wanted);
         for object in wanted {
             match &object {
                 Object::Secret(_) | Object::Role(_) => secrets.push(self.put(object, &mut applied)),
-                Object::StatefulSet(set) => {
-                    let exists = self.context.caches.stateful_sets.get(&Key::of(set.as_ref())).is_some();
-                    if exists { &mut there } else { &mut sets }.push(self.put(object, &mut applied));
-                }
+                Object::StatefulSet(_) => rest.push(self.put(object, &mut applied)),
                 _ => first.push(self.put(object, &mut applied)),
             }
         }
-        // Pods take longest to come, and those of a StatefulSet that exists need nothing new.
-        applied.all(there).await;
         let shared = applied.all(secrets).await;
-        if !shared && applied.failed.is_some() {
+        if applied.failed.is_some() {
             return applied;
         }
 
@@ -162,7 +157,6 @@ impl<'a> Application<'a> {
         }
 
         applied.all(first).await;
-        let mut rest = sets;
         rest.extend(prune);
         rest.extend(self.units(&deployment));
         rest.extend(self.pods());

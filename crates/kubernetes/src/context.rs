@@ -60,8 +60,6 @@ pub(crate) struct Memory {
     pub(crate) rests_until: Option<Instant>,
     /// Units that were to be made.
     pub(crate) awaited: BTreeSet<UnitName>,
-    /// How many units were not yet as they are to be.
-    pub(crate) behind: u32,
     /// The generations of what was asked for at the last look.
     pub(crate) asked: Vec<Option<i64>>,
 }

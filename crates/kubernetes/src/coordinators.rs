@@ -31,10 +31,6 @@ const FIRST_ANSWER: Duration = Duration::from_secs(1);
 const REST: u32 = 4;
 /// How long it waits at most.
 const LONGEST_REST: Duration = Duration::from_secs(1);
-/// How long it waits at least, and for each unit that is on its way: when many become ready one after the other, the load balancer
-/// is told of them by the handful.
-const LEAST_REST: Duration = Duration::from_millis(50);
-const REST_PER_UNIT: Duration = Duration::from_millis(10);
 /// How soon a write that the API server refused is tried again.
 const AFTER_REFUSAL: Duration = Duration::from_secs(30);
 
@@ -53,8 +49,7 @@ pub(crate) async fn reconcile(
     }
     let result = look(&key, &object, &context, &mut memory).await;
     let took = started.elapsed();
-    let rest = took.saturating_mul(REST).max(LEAST_REST + REST_PER_UNIT.saturating_mul(memory.behind));
-    memory.rests_until = Some(started + took + rest.min(LONGEST_REST));
+    memory.rests_until = Some(started + took + took.saturating_mul(REST).min(LONGEST_REST));
     memory.asked = asked;
     context.remember(&key, memory);
     context.metrics.reconciled("Coordinator", result.is_ok(), took);
@@ -142,7 +137,6 @@ async fn look(
     }
     memory.carry = Some(plan.carry.clone());
     memory.awaited = plan.changes(observed).create;
-    memory.behind = plan.rollout.total.saturating_sub(plan.rollout.updated);
     let application = Application { key, name: &name, coordinator, observed, workers, plan: &plan, context };
     let applied = application.apply(applied, memory).await;
     memory.pending = applied.pending;

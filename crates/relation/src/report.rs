@@ -107,7 +107,7 @@ pub struct Waiting {
     pub lines: Vec<String>,
 }
 
-/// The result of an offline check of a config with the workload's own binary.
+/// The result of an offline check of a config with the workload's own binary, or of a start with it where nothing ran before.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {
     /// The revision that was checked.

@@ -38,7 +38,7 @@ use crate::Settings;
 use crate::machine::backoff::Jitter;
 use crate::machine::{Event, Order, Outcome, ProcessNumber, StopSignal};
 use crate::state::State;
-use crate::workload::{Call, Flushed, Launch, Workload};
+use crate::workload::{Call, Flushed, Launch, Workload, document};
 
 /// How long output is read after the end of the process that wrote it: a descendant may hold the pipe for ever.
 const DRAIN_OUTPUT: Duration = Duration::from_millis(200);
@@ -342,11 +342,16 @@ impl Driver {
         let Some(running) = self.running(process) else { return };
         let Kind::Child { pid, order: current } = &mut running.kind else { return };
         let (master, old) = (*pid, std::mem::replace(current, Arc::clone(order)));
-        let (old, before) = (old.assignment.revision.clone(), old.document().map(str::to_owned));
-        let only_adds = before.zip(order.document()).is_some_and(|(old, new)| only_adds_servers(&old, new));
+        let before = document(&old.assignment, &old.cluster);
+        let after = document(&order.assignment, &order.cluster);
+        let only_adds =
+            matches!((before, after), (Ok(before), Ok(after)) if only_adds_servers(before, after));
         running.tasks.push(tokio::spawn(async move {
             let result = match installed {
-                Ok(_) => reload::reload(&prefix, master, address, (&old, &new), only_adds).await,
+                Ok(_) => {
+                    let revisions = (&old.assignment.revision, &new);
+                    reload::reload(&prefix, master, address, revisions, only_adds).await
+                }
                 Err(message) => Err(message),
             };
             let _ = events.send(Event::Reloaded(process, result));

@@ -39,8 +39,8 @@ pub const CALM_DELAY: Duration = backoff::LIMIT;
 pub const LEAVE_DELAY: Duration = Duration::from_secs(15);
 /// How long a process that holds nothing any more may take to end.
 const EMPTY_DELAY: Duration = Duration::from_secs(5);
-/// How long a process that was started where nothing ran goes without the check of its config: long enough that a start has the
-/// machine to itself. One that ends before it is ready is checked at once.
+/// How long a process that was started where nothing ran may take to become ready without a check of its config: long enough that a
+/// start has the machine to itself. One that ends before it is ready is checked at once.
 const CHECK_LATER: Duration = Duration::from_secs(5);
 /// How long a killed process may take to end before the report says so. Pebble's number.
 pub const FAIL_DELAY: Duration = Duration::from_secs(5);
@@ -180,15 +180,12 @@ impl Machine {
             }
             Event::Inspected(left, jitter) => self.inspected(left, jitter, now, &mut actions),
             Event::Ready(process, ready) => {
-                let is_unchecked = self.unchecked.is_some();
                 if let Some(alive) = self.alive_mut(process) {
                     alive.ready = ready;
                     alive.waiting = None;
-                    let order = Arc::clone(&alive.order);
-                    if ready && is_unchecked {
-                        // It can be trusted to run again, should another agent find it.
-                        actions.push(Action::Keep(Arc::clone(&order)));
-                        self.mark(&order, &mut actions);
+                    if ready {
+                        let order = Arc::clone(&alive.order);
+                        self.proven(&order, &mut actions);
                     }
                 }
             }
@@ -259,8 +256,8 @@ impl Machine {
     /// What the running process was started with. Absent while none runs, it is ending, or its config may still be refused.
     #[must_use]
     pub fn applied(&self) -> Option<Applied> {
-        let Phase::Alive(Alive { order, ready, .. }) = &self.phase else { return None };
-        if self.unchecked.is_some() && !ready {
+        let Phase::Alive(Alive { order, .. }) = &self.phase else { return None };
+        if self.unchecked.is_some() {
             return None;
         }
         let assignment = &order.assignment;
@@ -389,14 +386,13 @@ impl Machine {
 
     fn checked(&mut self, outcome: Outcome, jitter: Jitter, now: Duration, actions: &mut Vec<Action>) {
         let Some(checked) = self.checking.take() else { return };
-        if let Some(accepted) =
-            self.accepted.clone().filter(|a| self.unchecked.is_some() && a.same_process(&checked))
-        {
+        if self.accepted.as_ref().is_some_and(|accepted| accepted.same_process(&checked)) {
             match &outcome {
+                // It became ready meanwhile.
+                _ if self.unchecked.is_none() => return,
                 Outcome::Accepted => {
-                    self.unchecked = None;
-                    self.mark(&accepted, actions);
-                    actions.push(Action::Keep(accepted));
+                    self.start_backoff.reset();
+                    return self.proven(&checked, actions);
                 }
                 Outcome::Rejected(_) => {
                     self.unchecked = None;
@@ -428,10 +424,25 @@ impl Machine {
         }
     }
 
-    fn accept(&mut self, order: Arc<Order>, actions: &mut Vec<Action>) {
-        if self.accepted.as_ref() != Some(&order) || self.unchecked.is_some() {
-            actions.push(Action::Keep(Arc::clone(&order)));
+    /// What was started without a check became ready, and no check could say more; or it has passed one.
+    fn proven(&mut self, order: &Order, actions: &mut Vec<Action>) {
+        let accepted = self.accepted.clone().filter(|accepted| accepted.same_process(order));
+        if let (Some(_), Some(accepted)) = (self.unchecked, accepted) {
+            self.unchecked = None;
+            // Something else may be asked for by now, of which there is more to say.
+            if self.wanted.as_ref().is_some_and(|wanted| wanted.same_process(&accepted)) {
+                self.check_again = None;
+                self.check_backoff.reset();
+                self.problem = None;
+                self.check = Some(Check { revision: accepted.assignment.revision.clone(), rejected: None });
+            }
+            self.mark(&accepted, actions);
+            actions.push(Action::Keep(accepted));
         }
+    }
+
+    fn accept(&mut self, order: Arc<Order>, actions: &mut Vec<Action>) {
+        actions.push(Action::Keep(Arc::clone(&order)));
         self.accepted = Some(order);
         self.unchecked = None;
         self.check_again = None;
@@ -702,7 +713,7 @@ impl Machine {
         if !wanted.manners.checked {
             self.accept(wanted, actions);
         } else if runs {
-            let is_early = self.check_due().is_some_and(|at| now < at);
+            let is_early = self.unchecked.is_some_and(|at| now < at);
             if !is_early || matches!(self.phase, Phase::Backoff { .. }) {
                 self.checking = Some(Arc::clone(&wanted));
                 actions.push(Action::CheckStarted(wanted));

@@ -17,12 +17,6 @@ pub struct Order {
 }
 
 impl Order {
-    /// The document that the assignment names.
-    #[must_use]
-    pub fn document(&self) -> Option<&str> {
-        self.cluster.documents.get(&self.assignment.revision).map(String::as_str)
-    }
-
     /// Whether a process for `self` takes over all data that one for `other` holds.
     #[must_use]
     pub fn keeps(&self, other: &Self) -> bool {

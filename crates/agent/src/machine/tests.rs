@@ -180,7 +180,7 @@ impl World {
                 } else {
                     self.live.insert(process, Process { order, stops: Vec::new(), kill_by: None });
                     self.handle(Event::Spawned(process));
-                    if roll % 2 == 1 {
+                    if roll % 2 == 1 && !is_bad {
                         self.later(time * 10, Event::Ready(process, true));
                     }
                 }
@@ -398,6 +398,11 @@ fn is_stop(action: &Action) -> bool {
     matches!(action, Action::Stop(..))
 }
 
+/// What kinds of actions they are, by name.
+fn kinds(actions: &[Action]) -> Vec<String> {
+    actions.iter().filter_map(|action| format!("{action:?}").split('(').next().map(str::to_owned)).collect()
+}
+
 #[test]
 fn the_old_process_runs_until_the_check_has_passed() {
     let mut world = World::new(vec![]);
@@ -408,18 +413,12 @@ fn the_old_process_runs_until_the_check_has_passed() {
     world.assign(start(2, 1));
     assert!(matches!(world.actions[..], [Action::Check(_)]), "{:?}", world.actions);
     world.pass(MS * 100);
-    let order: Vec<_> =
-        world.actions.iter().map(|a| format!("{a:?}").split('(').next().map(str::to_owned)).collect();
-    let order: Vec<_> = order.iter().flatten().map(String::as_str).collect();
-    assert_eq!(order, ["Check", "Keep", "Stop", "Spawn"]);
+    assert_eq!(kinds(&world.actions), ["Check", "Keep", "Stop", "Spawn"]);
 }
 
 /// Where nothing runs, nothing is harmed by a config that turns out bad; and nobody takes it for one that runs.
 #[test]
 fn the_first_process_does_not_wait_for_a_check() {
-    let kinds = |actions: &[Action]| -> Vec<String> {
-        actions.iter().filter_map(|a| format!("{a:?}").split('(').next().map(str::to_owned)).collect()
-    };
     let mut world = World::new(vec![]);
     world.assign(start(1, 0));
     assert_eq!(kinds(&world.actions), ["Spawn"]);
@@ -427,8 +426,15 @@ fn the_first_process_does_not_wait_for_a_check() {
     world.pass(MS * 2000);
     assert_eq!(world.machine.applied().unwrap().revision, revision(0), "it is ready");
     assert_eq!(kinds(&world.actions), ["Spawn", "Keep"]);
-    world.pass(CHECK_LATER);
-    assert_eq!(kinds(&world.actions), ["Spawn", "Keep", "CheckStarted", "Keep"]);
+    assert_eq!(world.machine.check().unwrap().rejected, None);
+    world.pass(CHECK_LATER * 2);
+    assert_eq!(kinds(&world.actions), ["Spawn", "Keep"], "no check could say more");
+
+    // One that takes long to become ready is checked meanwhile.
+    let mut world = World::new(vec![0]);
+    world.assign(start(1, 0));
+    world.pass(CHECK_LATER * 2);
+    assert_eq!(kinds(&world.actions), ["Spawn", "CheckStarted", "Keep"]);
 
     // One that ends before it is ready is checked at once.
     let mut world = World::new(vec![0]);

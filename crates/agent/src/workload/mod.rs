@@ -154,7 +154,10 @@ pub enum LaunchError {
     Path(PathBuf),
 }
 
-fn document<'a>(assignment: &Assignment, cluster: &'a ClusterData) -> Result<&'a str, LaunchError> {
+pub(crate) fn document<'a>(
+    assignment: &Assignment,
+    cluster: &'a ClusterData,
+) -> Result<&'a str, LaunchError> {
     let document = cluster.documents.get(&assignment.revision);
     document.map(String::as_str).ok_or_else(|| LaunchError::NoDocument(assignment.revision.clone()))
 }
