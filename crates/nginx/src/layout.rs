@@ -146,13 +146,22 @@ fn used_upstreams<'a>(input: &Layout<'a>) -> Used<'a> {
 
 type Used<'a> = BTreeMap<Upstream, BTreeSet<&'a Server>>;
 
+/// The parameter of a server that is asked again however often it has failed.
+pub(crate) const NEVER_LEFT_OUT: &str = "max_fails=0";
+
 /// Round robin, not `least_conn`: a unit that fails fast always has the fewest connections, and would draw all traffic.
 fn upstream(name: Upstream, servers: &BTreeSet<&Server>) -> Directive {
+    // nginx never leaves out a server that is the only one, whatever is said of it. So a unit that is the only one is written the same
+    // whether it serves or is expected to, and nothing changes when it begins.
+    let alone = servers.len() == 1;
     let server = |server: &&Server| {
-        simple(
-            Name::Server,
-            [Argument::from(server.to_string()), "max_fails=1".into(), "fail_timeout=5s".into()],
-        )
+        let mut words = vec![Argument::from(server.to_string())];
+        if alone || server.is_expected() {
+            words.push(NEVER_LEFT_OUT.into());
+        } else {
+            words.extend(["max_fails=1".into(), "fail_timeout=5s".into()]);
+        }
+        simple(Name::Server, words)
     };
     let mut block: Vec<_> = servers.iter().map(server).collect();
     block.push(simple(Name::Keepalive, ["32"]));

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 pub struct Server {
     host: Host,
     port: u16,
+    expected: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,7 +45,18 @@ impl Server {
             Err(_) if is_dns_name(address) => Host::Name(address.to_ascii_lowercase()),
             Err(_) => return Err(ServerError::Address(address.to_owned())),
         };
-        Ok(Self { host, port })
+        Ok(Self { host, port, expected: false })
+    }
+
+    /// The same as one that does not serve yet and is expected to: it is asked again and again.
+    #[must_use]
+    pub fn expected(self) -> Self {
+        Self { expected: true, ..self }
+    }
+
+    /// Whether it does not serve yet.
+    pub(crate) fn is_expected(&self) -> bool {
+        self.expected
     }
 }
 

@@ -22,7 +22,7 @@ pub(crate) struct Balancer {
 }
 
 /// Lays out the load balancer: every role that a route names gets the ready units that run it; where there is none, those that are
-/// `leaving`, and else those that cannot be seen.
+/// `leaving`, else those that cannot be seen, and else those that are to run it.
 pub(crate) fn balancer(
     observed: &Observed,
     line: &Line,
@@ -32,21 +32,23 @@ pub(crate) fn balancer(
     leaving: &BTreeSet<UnitName>,
 ) -> Balancer {
     let routed = routed(listeners);
-    let provided = provided(members, line);
-    let answers_alone = |unit: &ObservedUnit, role: Role| {
-        unit.current_roles().contains(Role::All)
+    let mut provided = provided(members, line);
+    let answers_alone = |roles: &RoleSet, role: Role, provided: &RoleSet| {
+        roles.contains(Role::All)
             || line.workload.relies_on(role).is_none_or(|needed| provided.contains(needed))
     };
     let mut hosts: BTreeMap<Role, Vec<&str>> = BTreeMap::new();
+    let mut expected: BTreeMap<Role, Vec<&str>> = BTreeMap::new();
     let mut add = |serves: &dyn Fn(&Member<'_>) -> bool| {
         // A role that has a unit already wants no other of this kind.
         let roles: RoleSet = routed.iter().filter(|role| !hosts.contains_key(role)).collect();
         for member in members.iter().filter(|m| serves(m)) {
             let Some(address) = member.unit.address.as_deref() else { continue };
-            let runs = line.table.expand(&member.unit.current_roles());
-            for role in runs.iter().filter(|role| roles.contains(*role) && answers_alone(member.unit, *role))
-            {
-                hosts.entry(role).or_default().push(address);
+            let current = member.unit.current_roles();
+            for role in line.table.expand(&current).iter().filter(|role| roles.contains(*role)) {
+                if answers_alone(&current, role, &provided) {
+                    hosts.entry(role).or_default().push(address);
+                }
             }
         }
     };
@@ -56,6 +58,18 @@ pub(crate) fn balancer(
     add(&|m| m.unit.is_told_to_run() && m.unit.answers());
     // One that nobody sees may serve all the same: a node whose kubelet is silent still runs its pods.
     add(&|m| m.unit.is_told_to_run() && m.unit.answered());
+    // Those that are on their way serve as soon as they can, without another document in between.
+    let coming = || members.iter().filter_map(|m| Some((m.unit.address.as_deref()?, m.comes_with()?)));
+    for (_, roles) in coming().filter(|(_, roles)| !roles.contains(Role::All)) {
+        provided.extend(line.table.expand(roles).iter());
+    }
+    for (address, roles) in coming() {
+        for role in line.table.expand(roles).iter().filter(|role| routed.contains(*role)) {
+            if !hosts.contains_key(&role) && answers_alone(roles, role, &provided) {
+                expected.entry(role).or_default().push(address);
+            }
+        }
+    }
     // A role that no worker takes is led by one unit.
     for role in routed.iter().filter(|role| !line.table.knows(*role)) {
         let leader = Peers::leading(members, line, role).filter(|leader| leader.unit.answered());
@@ -63,8 +77,12 @@ pub(crate) fn balancer(
     }
     // A unit reports its own address; one that is none is left out instead of reaching the document.
     let servers = |upstream: Upstream| {
-        let hosts = hosts.get(&upstream.role).into_iter().flatten();
-        hosts.filter_map(|host| Server::new(host, upstream.port).ok()).collect::<Vec<_>>()
+        let servers = |hosts: &BTreeMap<Role, Vec<&str>>| {
+            let hosts = hosts.get(&upstream.role).into_iter().flatten();
+            hosts.filter_map(|host| Server::new(host, upstream.port).ok()).collect::<Vec<_>>()
+        };
+        let expected = servers(&expected).into_iter().map(Server::expected);
+        servers(&hosts).into_iter().chain(expected).collect::<Vec<_>>()
     };
     let upstreams: BTreeMap<Upstream, Vec<Server>> =
         targets(listeners).map(|upstream| (upstream, servers(upstream))).collect();

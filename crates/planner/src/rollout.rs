@@ -49,6 +49,20 @@ pub(crate) struct Member<'a> {
     pub(crate) want: Want,
 }
 
+impl Member<'_> {
+    /// The roles that the unit runs once it is there, where it is told to run or about to be.
+    pub(crate) fn comes_with(&self) -> Option<&RoleSet> {
+        match (&self.want, &self.unit.assigned) {
+            _ if self.unit.absent => None,
+            (Want::Run(_) | Want::Hold, Some(assigned)) if assigned.run == Run::Start => {
+                Some(&assigned.roles)
+            }
+            (Want::Run(roles), _) => Some(roles),
+            _ => None,
+        }
+    }
+}
+
 /// A unit that keeps others from the target revision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Halt {

@@ -461,6 +461,40 @@ fn requests_go_to_units_that_nobody_sees_where_there_are_no_others() {
     assert!(addresses.iter().all(|address| routed(&cluster, address)), "the last ones stay");
 }
 
+/// It serves as soon as it can: no reload stands between a unit's readiness and its first request.
+#[test]
+fn requests_go_to_a_unit_that_is_on_its_way_where_there_are_no_others() {
+    let mut cluster = monolith(2);
+    let addresses = ["w/0", "w/1"].map(|name| cluster.unit(&unit(name)).address.clone().unwrap());
+    let listed = |cluster: &Cluster| {
+        let text = balancer_document(cluster);
+        addresses.iter().filter(|address| text.contains(&format!("{address}:8080"))).count()
+    };
+    let served = |cluster: &mut Cluster| {
+        let names = ["w/0", "w/1"].map(unit);
+        names.iter().filter(|name| cluster.unit(name).is_ready()).count()
+    };
+    for role in ["read", "all"] {
+        // First nothing runs, and then everything starts at once.
+        cluster.worker("w").spec.roles = [(role.to_owned(), true)].into();
+        let mut expected = false;
+        loop {
+            let mut busy = cluster.plan();
+            expected |= listed(&cluster) == 2
+                && served(&mut cluster) == 0
+                && balancer_document(&cluster).contains("8080 max_fails=0;");
+            for name in cluster.units() {
+                busy |= cluster.advance(&name);
+            }
+            if !busy {
+                break;
+            }
+        }
+        assert_eq!((listed(&cluster), expected), if role == "all" { (2, true) } else { (0, false) });
+        assert!(!balancer_document(&cluster).contains("max_fails=0"));
+    }
+}
+
 #[test]
 fn seeds_change_without_restarting_anything() {
     let mut cluster = monolith(1);
