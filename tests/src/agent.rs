@@ -53,7 +53,7 @@ pub fn update(epoch: u64, document: &str, roles: &[Role], run: Run) -> ToAgent {
             revision: revision(document),
             roles: roles.iter().copied().collect(),
             run,
-            drain: None,
+            gives_up: false,
             peers: std::collections::BTreeMap::new(),
             seeds: Vec::new(),
         },

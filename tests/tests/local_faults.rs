@@ -184,6 +184,60 @@ async fn a_wrong_object_store_starts_nothing_until_it_is_corrected() -> anyhow::
     nothing_left(&model)
 }
 
+/// How long a unit may take to leave whose process starts while there is no object store.
+const LEFT: Duration = Duration::from_secs(300);
+
+/// Mimir ends with success although nothing could be uploaded. Its unit does not go for all that.
+#[tokio::test]
+async fn a_unit_keeps_what_it_could_not_upload_until_it_could() -> anyhow::Result<()> {
+    let store = Store::start().await?;
+    let mut model = model()?;
+    let secret = format!(
+        "---\napiVersion: v1\nkind: Secret\nmetadata: {{name: s3}}\ntype: muster.dev/s3\nstringData: \
+         {{endpoint: 'http://{}', bucket: {}, access-key: {}, secret-key: {}}}\n",
+        store.proxy.address(),
+        Store::BUCKET,
+        Store::ACCESS_KEY,
+        Store::SECRET_KEY
+    );
+    let text = documents::coordinator("mimir", "  units: 1\n  s3: {secret: s3}")
+        + &documents::worker("first", "mimir", 1, &["all"])
+        + &documents::worker("second", "mimir", 1, &["all"])
+        + &secret;
+    model.up(Some(&text))?;
+    model.wait_active(ACTIVE).await?;
+    let traffic = Traffic::start(&model, "kept").await?;
+
+    store.proxy.set(Mode::Cut);
+    model.muster(&["remove-application", "--yes", "first"]).await?;
+    let keeps = |status: &Value| {
+        let message = status["applications"]["first"]["units"]["first/0"]["message"].as_str();
+        message.is_some_and(|said| {
+            said.contains(
+                "keeps what is not in the object store yet (1 block of tenant \"anonymous\" not uploaded)",
+            )
+        })
+    };
+    model.wait("a unit that keeps what it has", ACTIVE, keeps).await?;
+    traffic.is_written().await?;
+    // Neither its agent's end nor the coordinator's changes that.
+    let agent = model.process("worker", "first/0")?;
+    kill(agent.pid, Signal::SIGKILL)?;
+    model.kill_up().await?;
+    model.up(None)?;
+    model.wait("a unit that keeps what it has", ACTIVE, keeps).await?;
+    let disk = model.directory().join("units/first-0/data/mimir/tsdb/anonymous");
+    ensure!(disk.join("wal").exists(), "{} is gone", disk.display());
+
+    store.proxy.set(Mode::Pass);
+    let gone = |status: &Value| status["applications"]["first"].is_null();
+    model.wait("the unit to be gone", LEFT, gone).await?;
+    model.wait_active(ACTIVE).await?;
+    traffic.finish().await?;
+    model.stop().await?;
+    nothing_left(&model)
+}
+
 /// An endpoint with a path in a file: the file is taken, the status says what is wrong, nothing starts.
 #[tokio::test]
 async fn an_endpoint_with_a_path_in_a_file_is_blocked() -> anyhow::Result<()> {

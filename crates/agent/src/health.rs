@@ -79,6 +79,7 @@ mod tests {
             ready: true,
             waiting: None,
             check: None,
+            holds_data: false,
             drain: None,
             last_exit: None,
             last_error: None,

@@ -19,6 +19,7 @@ mod driver;
 mod health;
 mod install;
 pub mod machine;
+mod marker;
 mod run;
 mod settings;
 mod state;

@@ -20,6 +20,7 @@ use crate::driver::sink::Sink;
 use crate::driver::{Driver, children, files};
 use crate::health::AgentHealth;
 use crate::machine::{Action, Event, Machine, Order};
+use crate::marker;
 use crate::state::{LockError, State};
 use crate::workload::Workload;
 
@@ -124,6 +125,8 @@ async fn supervise(settings: Settings, workload: Arc<dyn Workload>) -> Result<()
 enum Topic {
     /// The last assignment is not on disk.
     Memory,
+    /// What holds data is not noted beside the data.
+    Marker,
     /// The health pages are not served.
     Health,
 }
@@ -162,6 +165,10 @@ impl Agent {
                 record.kill_rest();
                 let _ = self.state.save_process(None);
             }
+        }
+        if let Some(marked) = marker::read(&self.settings.data_directory, &self.settings.unit) {
+            let order = self.order(marked.assignment, marked.cluster);
+            self.handle(Event::Holds(order));
         }
         if let Some(applied) = self.state.applied(&self.settings.unit, &self.settings.instance) {
             let order = self.order(applied.assignment, applied.cluster);
@@ -202,6 +209,8 @@ impl Agent {
             Action::CheckStarted(order) => self.driver.check(order, false),
             Action::Keep(order) => self.keep(&order),
             Action::Spawn(process, order) => return Some(self.driver.spawn(process, &order)),
+            Action::Mark(order) => self.mark(order.as_deref()),
+            Action::Inspect(order, ending) => self.driver.inspect(&order, ending),
             Action::Leave(process, order) => self.driver.leave(process, &order),
             Action::Stop(process, signal) => self.driver.stop(process, signal),
             Action::Kill(process) => self.driver.kill(process),
@@ -216,6 +225,16 @@ impl Agent {
         let saved = self.state.save_applied(unit, instance, &order.assignment, &order.cluster);
         let problem = saved.err().map(|error| format!("the assignment is not on disk: {error}"));
         self.set_problem(Topic::Memory, problem);
+    }
+
+    fn mark(&mut self, order: Option<&Order>) {
+        let Settings { data_directory, unit, .. } = &*self.settings;
+        let marked = match order {
+            Some(order) => marker::write(data_directory, unit, &order.assignment, &order.cluster),
+            None => marker::remove(data_directory),
+        };
+        let problem = marked.err().map(|error| format!("what holds data is not noted beside it: {error}"));
+        self.set_problem(Topic::Marker, problem);
     }
 
     fn set_problem(&mut self, topic: Topic, problem: Option<String>) {
@@ -254,7 +273,8 @@ fn report(settings: &Settings, machine: &Machine, problems: &BTreeMap<Topic, Str
         ready: machine.is_ready(),
         waiting: machine.waiting().cloned(),
         check: machine.check().cloned(),
-        drain: None,
+        holds_data: machine.holds_data(),
+        drain: machine.drain().cloned(),
         last_exit: machine.last_exit().cloned(),
         last_error: (!problems.is_empty()).then(|| problems.join("; ")),
         restarts: machine.restarts(),

@@ -176,7 +176,7 @@ mod tests {
             revision: Revision::of([b"a".as_slice()]),
             roles: RoleSet::new(),
             run: Run::Start,
-            drain: None,
+            gives_up: false,
             peers: std::collections::BTreeMap::new(),
             seeds: vec![],
         };

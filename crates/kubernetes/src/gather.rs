@@ -367,7 +367,8 @@ fn observed_unit(pod: Option<&Pod>, unit: Option<&Packed<Unit>>, template: Optio
     let report: Option<Report> =
         unit.and_then(|unit| unit.part(REPORT).map_err(|e| read("report", e)).ok()?);
     let uid = pod.and_then(|pod| pod.metadata.uid.as_deref());
-    // A report of an earlier pod of the same name says nothing about this one.
+    let held_data = report.as_ref().is_some_and(|report| report.holds_data);
+    // A report of an earlier pod of the same name says nothing about this one, but for what it left on the disk.
     let report = report.filter(|report| Some(report.instance.as_str()) == uid);
     let ends = pod.is_some_and(|pod| pod.metadata.deletion_timestamp.is_some());
     let absent = pod.is_none_or(|pod| never_ran_or_ended(pod, report.is_some()));
@@ -377,6 +378,7 @@ fn observed_unit(pod: Option<&Pod>, unit: Option<&Packed<Unit>>, template: Optio
         absent,
         // Whoever deletes a Unit deletes what its pod was told. A pod that is about to end will not say what that was.
         unknown: !absent && !ends && assigned.is_none() && report.is_none(),
+        left_data: held_data && report.is_none(),
         answers_probe: pod.is_some_and(|pod| is_true(pod, "Ready")),
         assigned,
         report,

@@ -58,7 +58,7 @@ pub(crate) fn assignment() -> Assignment {
         revision: Revision::of([OBJECT_STORE_APP.as_bytes()]),
         roles: RoleSet::new(),
         run: Run::Start,
-        drain: None,
+        gives_up: false,
         peers: BTreeMap::new(),
         seeds: Vec::new(),
     }

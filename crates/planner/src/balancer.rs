@@ -190,13 +190,13 @@ pub(crate) fn assignment(
         Gate::Hold => now?.run,
     };
     match run {
-        Run::Stop => unit.tell_to_stop(),
+        Run::Stop => unit.tell_to_stop(false),
         Run::Start => Some(unit.tell(Assignment {
             epoch: NO_EPOCH,
             revision: revision.or(now.map(|now| &now.revision))?.clone(),
             roles: RoleSet::new(),
             run,
-            drain: None,
+            gives_up: false,
             peers: BTreeMap::new(),
             seeds: Vec::new(),
         })),

@@ -67,13 +67,22 @@ pub(crate) fn prerequisites(observed: &Observed, findings: &mut Vec<Finding>) ->
     if findings.len() == before { Gate::Open } else { Gate::Hold }
 }
 
+/// Whether what units hold is given up: a coordinator that goes and has no object store any more is given none again.
+pub(crate) fn gives_up(observed: &Observed) -> bool {
+    let has_none = matches!(
+        &observed.object_store,
+        ObjectStore::NotRelated | ObjectStore::SecretMissing(_) | ObjectStore::Invalid { .. }
+    );
+    observed.removing && has_none
+}
+
 /// Whether units that are to go for good can upload what they hold.
 pub(crate) fn can_flush(observed: &Observed) -> bool {
     match &observed.object_store {
         // They keep what they were last given, which may well work; but nothing says so, and waiting costs little, unless the
         // coordinator goes too: nobody gives it an object store again.
         ObjectStore::NotRelated | ObjectStore::SecretMissing(_) | ObjectStore::Invalid { .. } => {
-            observed.removing
+            gives_up(observed)
         }
         // Nobody was given what is another's: they run with what the coordinator named before.
         ObjectStore::Taken { .. } => true,

@@ -86,6 +86,8 @@ pub struct ObservedUnit {
     pub answers_probe: bool,
     /// Whether the unit must be made anew to be as its application asks: another image, other resources.
     pub outdated: bool,
+    /// Whether what ran here last may have left data on its disk that is nowhere else, while nobody is there who could tell.
+    pub left_data: bool,
     /// Why its agent cannot be started, in one line.
     pub agent_problem: Option<String>,
 }
@@ -101,7 +103,7 @@ impl ObservedUnit {
                 revision,
                 roles,
                 run: Run::Start,
-                drain: None,
+                gives_up: false,
                 peers: BTreeMap::new(),
                 seeds: Vec::new(),
             });
@@ -167,10 +169,10 @@ impl ObservedUnit {
         }
     }
 
-    /// What makes the unit stop. What was never started need not be stopped.
-    pub(crate) fn tell_to_stop(&self) -> Option<Assignment> {
+    /// What makes the unit stop. What was never started need not be stopped. `gives_up`: it need not keep what it cannot upload.
+    pub(crate) fn tell_to_stop(&self, gives_up: bool) -> Option<Assignment> {
         let now = self.assigned.as_ref()?;
-        Some(self.tell(Assignment { run: Run::Stop, drain: None, ..now.clone() }))
+        Some(self.tell(Assignment { run: Run::Stop, gives_up, ..now.clone() }))
     }
 
     /// Whether something says that the unit will not serve soon: its process ended by itself or has not been ready for long, or
@@ -195,7 +197,8 @@ impl ObservedUnit {
             (None, Some(report)) => {
                 matches!(report.service, Service::Inactive | Service::Stopped | Service::Backoff)
             }
-            (Some(assigned), _) if self.absent => assigned.run == Run::Stop,
+            // Whoever comes back to that disk finishes what was begun.
+            (Some(assigned), _) if self.absent => assigned.run == Run::Stop && !self.left_data,
             (Some(assigned), Some(report)) => {
                 assigned.run == Run::Stop
                     && report.epoch >= assigned.epoch

@@ -113,7 +113,7 @@ mod tests {
                 revision: muster_model::Revision::of([b"r".as_slice()]),
                 roles: RoleSet::new(),
                 run: Run::Start,
-                drain: None,
+                gives_up: false,
                 peers,
                 seeds: Vec::new(),
             }),

@@ -215,7 +215,13 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
     let peers = Peers::choose(&members, &line);
     let terms = terms(observed, target.as_ref());
     let trials = Trials::judge(&members, &line, &terms, &observed.carry, now);
-    let course = Course { line: &line, target: terms.target, carry: &observed.carry, trials: &trials };
+    let course = Course {
+        line: &line,
+        target: terms.target,
+        carry: &observed.carry,
+        trials: &trials,
+        gives_up: gate::gives_up(observed),
+    };
     let rollout =
         rollout(&members, &coming, course, &Others { seeds: &observed.seeds, peers: &peers }, &|unit| {
             alone.contains(unit)
@@ -324,7 +330,8 @@ fn hold_everything(observed: &Observed, findings: Vec<Finding>, now: Timestamp) 
     let mut assignments = BTreeMap::new();
     let mut keep = |app: &AppName, units: &BTreeMap<u32, ObservedUnit>, leaves: bool, stops: bool| {
         for (number, unit) in units.iter().filter(|_| stops) {
-            assignments.extend(unit.tell_to_stop().map(|next| (app.unit(*number), next)));
+            assignments
+                .extend(unit.tell_to_stop(gate::gives_up(observed)).map(|next| (app.unit(*number), next)));
         }
         let stay = units.iter().filter(|(_, unit)| !(leaves && unit.has_stopped()));
         PlannedApplication { units: stay.map(|(n, _)| *n).collect(), ..PlannedApplication::default() }

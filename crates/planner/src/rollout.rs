@@ -143,6 +143,8 @@ pub(crate) struct Course<'a> {
     pub(crate) target: Option<&'a Revision>,
     pub(crate) carry: &'a CarryOver,
     pub(crate) trials: &'a Trials,
+    /// Whether units that stop need not keep what they cannot upload.
+    pub(crate) gives_up: bool,
 }
 
 /// Decides which units are changed now.
@@ -271,7 +273,7 @@ fn next_assignment(
     let next = match &member.want {
         Want::Hold => return now.cloned(),
         Want::Run(_) if told.peers.waiting.contains(&member.name) => return now.cloned(),
-        Want::Stop | Want::StopAtOnce => return member.unit.tell_to_stop(),
+        Want::Stop | Want::StopAtOnce => return member.unit.tell_to_stop(course.gives_up),
         Want::Run(roles) => {
             let target = target?;
             let refused = rollout.halt.as_ref().is_some_and(|halt| halt.what == Trouble::Rejected);
@@ -295,7 +297,7 @@ fn next_assignment(
                 revision,
                 roles: roles.clone(),
                 run: Run::Start,
-                drain: None,
+                gives_up: false,
                 peers: told.peers.of(&member.name),
                 seeds: told.seeds.to_vec(),
             }

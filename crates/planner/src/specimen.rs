@@ -73,7 +73,7 @@ pub fn specimens(observed: &Observed) -> Option<Specimens> {
             revision,
             roles: roles.clone(),
             run: Run::Start,
-            drain: None,
+            gives_up: false,
             peers: peers.of(unit),
             seeds: vec![seed.clone()],
         },

@@ -2,7 +2,7 @@
 
 use muster_api::{Condition, ConditionStatus, ConditionType};
 use muster_model::{AppName, Coverage, Finding, Reason, RoleSet, Status, Subject, WorkloadStatus};
-use muster_relation::{Assignment, Exit, Report, Run, Service};
+use muster_relation::{Assignment, Drain, Exit, Report, Run, Service};
 
 use crate::complaint;
 use crate::gate::Gate;
@@ -82,6 +82,9 @@ pub(crate) fn of_worker_unit(
         Ok(report) => report,
         Err(status) => return status,
     };
+    if let Some(drain) = &report.drain {
+        return Status::new(WorkloadStatus::Waiting, undrained(drain));
+    }
     match want {
         Want::Stop | Want::StopAtOnce if !unit.has_stopped() => {
             return Status::new(WorkloadStatus::Maintenance, "stopping: flushing to the object store");
@@ -108,6 +111,12 @@ pub(crate) fn of_worker_unit(
         return Status::new(WorkloadStatus::Blocked, format!("config rejected: {message}"));
     }
     of_service(report, next.or(unit.assigned.as_ref()))
+}
+
+/// What keeps a unit that has tried to leave.
+pub(crate) fn undrained(drain: &Drain) -> String {
+    let times = if drain.tries == 1 { "once".to_owned() } else { format!("{} times", drain.tries) };
+    format!("keeps what is not in the object store yet ({}): tried {times}, and is trying again", drain.why)
 }
 
 /// The status of one load balancer unit.

@@ -7,6 +7,7 @@
 
 pub mod charm;
 mod check;
+mod held;
 pub mod loki;
 pub mod mimir;
 mod object_store;
@@ -17,6 +18,7 @@ mod unit;
 mod version;
 mod workload;
 
+pub use held::{Disk, Ending};
 pub use overrides::OwnedOverride;
 pub use version::{UnsupportedVersion, check_version, role_table, supported_versions};
 pub use workload::{

@@ -1,6 +1,7 @@
 //! What differs between products once they run.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::time::Duration;
 
 use muster_model::route::Listener;
@@ -8,6 +9,7 @@ use muster_model::{ObjectStorage, Product, Role, RoleSet, Secret, Version};
 use serde_json::{Map, Value};
 
 use crate::charm::Options;
+use crate::held::{Disk, Ending};
 use crate::placeholder::FillError;
 use crate::{OwnedOverride, loki, mimir, tempo};
 
@@ -79,6 +81,12 @@ pub trait Workload: Sync {
     /// The calls to the unit's HTTP port before the SIGTERM of a unit that leaves for good: with them it uploads
     /// what it holds and leaves its rings.
     fn leave_calls(&self, roles: &RoleSet) -> &'static [HttpCall];
+
+    /// What a unit that ran `roles` and has ended holds on its disk that is not in the object store, in one line. `None`: all is there.
+    ///
+    /// # Errors
+    /// The disk cannot be read, so nobody knows.
+    fn held(&self, roles: &RoleSet, disk: &dyn Disk, ending: Ending) -> io::Result<Option<String>>;
 
     /// How to see, after SIGTERM, that a unit holds nothing any more, where its process may go on for ever all the same.
     fn flushed(&self, roles: &RoleSet) -> Option<Flushed>;

@@ -18,9 +18,9 @@ pub struct Assignment {
     pub roles: RoleSet,
     /// Whether the service runs.
     pub run: Run,
-    /// The drain to carry out, once draining is asked for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub drain: Option<DrainToken>,
+    /// Whether a unit that stops gives up what it holds, because there is no object store any more that it could go to.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub gives_up: bool,
     /// Where the unit finds the one unit of a role that it is to turn to: a host without a port. Only roles that the unit cannot
     /// find by gossip (Tempo's query-frontend, Loki's compactor).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -37,7 +37,7 @@ impl Assignment {
         self.revision == other.revision
             && self.roles == other.roles
             && self.run == other.run
-            && self.drain == other.drain
+            && self.gives_up == other.gives_up
             && self.peers == other.peers
     }
 }
@@ -47,11 +47,7 @@ impl Assignment {
 pub enum Run {
     /// The service runs.
     Start,
-    /// The service is stopped. It flushes what it holds to the object store and leaves its rings.
+    /// The service is stopped. What it holds goes to the object store first, and it leaves its rings. Until nothing is left on its disk it
+    /// does not count as stopped.
     Stop,
 }
-
-/// Names one drain, so that evidence can be bound to it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct DrainToken(pub String);

@@ -11,8 +11,8 @@ pub mod juju;
 mod report;
 mod secret;
 
-pub use assignment::{Assignment, DrainToken, Run};
+pub use assignment::{Assignment, Run};
 pub use cluster::ClusterData;
 pub use frame::{Frame, FrameError, MAX_FRAME_LEN, ToAgent, ToCoordinator};
-pub use report::{Applied, Check, DrainEvidence, Exit, Report, Service, Waiting};
+pub use report::{Applied, Check, Drain, Exit, Report, Service, Waiting};
 pub use secret::EntriesError;

@@ -3,8 +3,6 @@
 use muster_model::{Revision, RoleSet};
 use serde::{Deserialize, Serialize};
 
-use crate::DrainToken;
-
 /// What is true of one unit. Written only when something changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -30,9 +28,12 @@ pub struct Report {
     /// The last offline check of a config.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub check: Option<Check>,
-    /// The progress of the drain that the assignment asks for.
+    /// Whether the unit's disk may hold acknowledged data that is nowhere else.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub holds_data: bool,
+    /// What keeps a unit from leaving that has tried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub drain: Option<DrainEvidence>,
+    pub drain: Option<Drain>,
     /// How the process last ended without being asked to, with its last log lines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_exit: Option<Exit>,
@@ -61,6 +62,7 @@ impl Report {
             ready: false,
             waiting: None,
             check: None,
+            holds_data: false,
             drain: None,
             last_exit: None,
             last_error: None,
@@ -115,13 +117,13 @@ pub struct Check {
     pub rejected: Option<String>,
 }
 
-/// The progress of a drain.
+/// What came of the tries of a unit to leave with all that it holds in the object store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DrainEvidence {
-    /// The drain that this is about.
-    pub token: DrainToken,
-    /// Whether everything that the unit held is in the object store.
-    pub complete: bool,
+pub struct Drain {
+    /// How often it has tried.
+    pub tries: u32,
+    /// What is not in the object store after the last try, in one line.
+    pub why: String,
 }
 
 /// How a process ended.

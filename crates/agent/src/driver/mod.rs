@@ -2,6 +2,7 @@
 
 mod check;
 pub(crate) mod children;
+mod disk;
 pub(crate) mod files;
 mod http;
 pub(crate) mod orphan;
@@ -28,6 +29,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 pub use self::check::check_config;
+use self::children::Ending;
+use self::disk::Directory;
 use self::orphan::ProcessRecord;
 use self::output::Tail;
 use self::sink::Sink;
@@ -152,7 +155,8 @@ impl Driver {
         let task = tokio::spawn(async move {
             orphan.ended().await;
             let cause = "left by a former agent".to_owned();
-            let _ = events.send(Event::Exited { process: 0, cause, lines: Vec::new(), jitter: jitter() });
+            let (success, lines) = (false, Vec::new());
+            let _ = events.send(Event::Exited { process: 0, cause, success, lines, jitter: jitter() });
         });
         self.running =
             Some(Running { process: 0, kind: Kind::Orphan(record), flushed: None, tasks: vec![task] });
@@ -236,8 +240,9 @@ impl Driver {
                     reader.abort();
                 }
             }
+            let (success, lines) = (matches!(ending, Ok(Ending::Code(0))), tail.lines());
             let cause = ending.map_or_else(|_| "lost".to_owned(), |ending| ending.to_string());
-            let _ = events.send(Event::Exited { process, cause, lines: tail.lines(), jitter: jitter() });
+            let _ = events.send(Event::Exited { process, cause, success, lines, jitter: jitter() });
         });
         let kind = Kind::Child { pid, order: Arc::clone(order) };
         self.running =
@@ -315,6 +320,18 @@ impl Driver {
         if let Some(running) = self.running(process) {
             running.tasks.push(task);
         }
+    }
+
+    /// Looks what a process that has ended left on the disk.
+    pub(crate) fn inspect(&self, order: &Arc<Order>, ending: muster_products::Ending) {
+        let (events, order) = (self.events.clone(), Arc::clone(order));
+        let (workload, settings) = (Arc::clone(&self.workload), Arc::clone(&self.settings));
+        tokio::task::spawn_blocking(move || {
+            let disk = Directory(settings.data_directory.clone());
+            let left = workload.held(&order.assignment, &order.cluster, &disk, ending);
+            let left = left.unwrap_or_else(|error| Some(format!("its disk cannot be read: {error}")));
+            let _ = events.send(Event::Inspected(left, jitter()));
+        });
     }
 
     /// Has a running process take over a new config.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use muster_products::Ending;
 use muster_relation::Waiting;
 
 use super::backoff::Jitter;
@@ -21,6 +22,8 @@ pub enum Event {
         /// The signal that asks it to end.
         stop_signal: StopSignal,
     },
+    /// What ran here last and held data, of which something may be left on the disk. Only before anything else.
+    Holds(Arc<Order>),
     /// The last order that a former agent accepted.
     Restored(Arc<Order>),
     /// The coordinator sent an assignment.
@@ -44,6 +47,8 @@ pub enum Event {
         process: ProcessNumber,
         /// How.
         cause: String,
+        /// Whether it said that it ended well.
+        success: bool,
         /// What it wrote last, oldest first.
         lines: Vec<String>,
         /// For the wait before the next start.
@@ -57,6 +62,8 @@ pub enum Event {
     Flushed(ProcessNumber),
     /// The calls that [`Action::Leave`] asked for are done, or could not be done for the reason given.
     Left(ProcessNumber, Result<(), String>),
+    /// What [`Action::Inspect`] found on the disk that is not in the object store, in one line. Nothing: all is there.
+    Inspected(Option<String>, Jitter),
     /// The reload that [`Action::Reload`] asked for is done, or failed for the reason given.
     Reloaded(ProcessNumber, Result<(), String>),
     /// The time of [`Machine::deadline`](super::Machine::deadline) has come.
@@ -85,6 +92,11 @@ pub enum Action {
     CheckStarted(Arc<Order>),
     /// Remember the order on disk.
     Keep(Arc<Order>),
+    /// Remember beside the data what may hold it, before it does; or that nothing does any more.
+    Mark(Option<Arc<Order>>),
+    /// Look what the process of this order, which has ended, left on the disk that is not in the object store. Answered by
+    /// [`Event::Inspected`].
+    Inspect(Arc<Order>, Ending),
     /// Start a process. Answered by [`Event::Spawned`] or [`Event::SpawnFailed`], later by [`Event::Exited`].
     Spawn(ProcessNumber, Arc<Order>),
     /// Make the calls of a unit that leaves for good. Answered by [`Event::Left`].

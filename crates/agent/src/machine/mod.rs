@@ -10,6 +10,9 @@
 //!
 //! States and numbers are those of Pebble's service machine: a start is okay after a second, waits before another start
 //! double from 0.5 s to 30 s, and are forgotten once the process has lived for as long as the longest wait.
+//! What holds acknowledged data goes only when nothing is left of it: after a unit that is to leave has ended, its disk is looked at, and
+//! while something on it is not in the object store the same process is started again and asked to leave again.
+//!
 //! The machine is level-triggered: after every event it compares what is with what should be and takes the next step.
 
 pub mod backoff;
@@ -21,7 +24,8 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use muster_relation::{Applied, Check, Exit, Run, Service, Waiting};
+use muster_products::Ending;
+use muster_relation::{Applied, Check, Drain, Exit, Run, Service, Waiting};
 
 use self::backoff::{Backoff, Jitter};
 pub use self::event::{Action, Event, Outcome, ProcessNumber};
@@ -56,6 +60,10 @@ pub struct Machine {
     rejected: Option<u64>,
     /// When a check that could not be carried out is tried again.
     check_again: Option<Duration>,
+    /// What ran here last and held data, until all of that is in the object store.
+    holds: Option<Arc<Order>>,
+    /// What came of the tries to get it there, if there were any.
+    drain: Option<Drain>,
     phase: Phase,
     shutdown: bool,
     exited: bool,
@@ -93,6 +101,8 @@ enum Phase {
         process: ProcessNumber,
         until: Duration,
     },
+    /// The process has ended, and what it left on the disk is looked at.
+    Inspecting,
     /// Ended by itself, or could not be started.
     Backoff {
         order: Arc<Order>,
@@ -120,6 +130,8 @@ impl Default for Machine {
             unchecked: None,
             rejected: None,
             check_again: None,
+            holds: None,
+            drain: None,
             phase: Phase::Idle,
             shutdown: false,
             exited: false,
@@ -150,6 +162,7 @@ impl Machine {
                     actions.push(Action::Stop(0, stop_signal));
                 }
             }
+            Event::Holds(order) => self.holds = Some(order),
             Event::Restored(order) => self.restored(order),
             Event::Assigned(order) => self.assigned(order, &mut actions),
             Event::Checked(outcome, jitter) => self.checked(outcome, jitter, now, &mut actions),
@@ -161,9 +174,11 @@ impl Machine {
                     self.back_off(Arc::clone(order), cause, Vec::new(), jitter, now);
                 }
             }
-            Event::Exited { process, cause, lines, jitter } => {
-                self.process_exited(process, cause, lines, jitter, now)
+            Event::Exited { process, cause, success, lines, jitter } => {
+                let ending = if success { Ending::Orderly } else { Ending::Other };
+                self.process_exited(process, cause, ending, lines, jitter, now, &mut actions);
             }
+            Event::Inspected(left, jitter) => self.inspected(left, jitter, now, &mut actions),
             Event::Ready(process, ready) => {
                 if let Some(alive) = self.alive_mut(process) {
                     alive.ready = ready;
@@ -200,7 +215,7 @@ impl Machine {
     #[must_use]
     pub fn deadline(&self) -> Option<Duration> {
         let phase = match &self.phase {
-            Phase::Idle | Phase::Spawning { .. } => None,
+            Phase::Idle | Phase::Spawning { .. } | Phase::Inspecting => None,
             Phase::Alive(alive) => (!alive.okay).then(|| alive.since + OKAY_DELAY),
             Phase::Killing { until, .. } => (*until < Duration::MAX).then_some(*until),
             Phase::Leaving { until, .. }
@@ -220,12 +235,18 @@ impl Machine {
     #[must_use]
     pub fn service(&self) -> Service {
         match &self.phase {
+            // It has not done what it was told before nothing is left.
+            Phase::Idle | Phase::Spawning { .. } | Phase::Backoff { .. } if self.must_drain() => {
+                Service::Stopping
+            }
             Phase::Idle if self.started => Service::Stopped,
             Phase::Idle => Service::Inactive,
             Phase::Spawning { .. } => Service::Starting,
             Phase::Alive(alive) if alive.okay || alive.ready => Service::Running,
             Phase::Alive(_) => Service::Starting,
-            Phase::Leaving { .. } | Phase::Terminating { .. } | Phase::Killing { .. } => Service::Stopping,
+            Phase::Leaving { .. } | Phase::Terminating { .. } | Phase::Killing { .. } | Phase::Inspecting => {
+                Service::Stopping
+            }
             // Whether it is worth another start, the check is about to say.
             Phase::Backoff { .. } if self.unchecked.is_some() => Service::Starting,
             Phase::Backoff { .. } => Service::Backoff,
@@ -256,6 +277,18 @@ impl Machine {
             Phase::Alive(alive) => alive.waiting.as_ref(),
             _ => None,
         }
+    }
+
+    /// Whether something on the disk may be nowhere else.
+    #[must_use]
+    pub fn holds_data(&self) -> bool {
+        self.holds.is_some()
+    }
+
+    /// What keeps the unit from leaving, once it has tried.
+    #[must_use]
+    pub fn drain(&self) -> Option<&Drain> {
+        self.drain.as_ref().filter(|_| self.must_drain())
     }
 
     /// The last check that came to a result.
@@ -289,6 +322,20 @@ impl Machine {
         }
     }
 
+    /// Whether something that is held here is to go to the object store, because the unit is told to stop or to run what does not hold it.
+    fn must_drain(&self) -> bool {
+        let Some(holds) = &self.holds else { return false };
+        match (&self.wanted, &self.accepted) {
+            (_, Some(accepted)) => !accepted.keeps(holds),
+            (Some(wanted), None) => wanted.assignment.run == Run::Stop && !wanted.assignment.gives_up,
+            (None, None) => false,
+        }
+    }
+
+    fn keeps_what_is_held(&self, order: &Order) -> bool {
+        self.holds.as_ref().is_none_or(|holds| order.keeps(holds))
+    }
+
     fn restored(&mut self, order: Arc<Order>) {
         if self.wanted.is_none() {
             self.accepted = (order.assignment.run == Run::Start).then(|| Arc::clone(&order));
@@ -305,6 +352,10 @@ impl Machine {
             if !newer && !refreshed {
                 return;
             }
+        }
+        if let (Some(holds), Some(storage)) = (&mut self.holds, &order.cluster.object_storage) {
+            // Where it is to go, with the keys of today. What is remembered beside the data has none.
+            Arc::make_mut(holds).cluster.object_storage = Some(storage.clone());
         }
         match order.assignment.run {
             Run::Stop => {
@@ -385,6 +436,7 @@ impl Machine {
                 self.problem = None;
                 self.check = Some(Check { revision: accepted.assignment.revision.clone(), rejected: None });
             }
+            self.mark(&accepted, actions);
             actions.push(Action::Keep(accepted));
         }
     }
@@ -415,13 +467,16 @@ impl Machine {
         }
     }
 
+    #[expect(clippy::too_many_arguments, reason = "all that an ending is told with")]
     fn process_exited(
         &mut self,
         process: ProcessNumber,
         cause: String,
+        ending: Ending,
         lines: Vec<String>,
         jitter: Jitter,
         now: Duration,
+        actions: &mut Vec<Action>,
     ) {
         match &self.phase {
             Phase::Alive(alive) if alive.process == process => {
@@ -436,8 +491,38 @@ impl Machine {
                 if *p == process =>
             {
                 self.phase = Phase::Idle;
+                if self.must_drain() {
+                    self.inspect(ending, actions);
+                }
             }
             _ => {}
+        }
+    }
+
+    fn inspect(&mut self, ending: Ending, actions: &mut Vec<Action>) {
+        if let Some(holds) = &self.holds {
+            actions.push(Action::Inspect(Arc::clone(holds), ending));
+            self.phase = Phase::Inspecting;
+        }
+    }
+
+    fn inspected(&mut self, left: Option<String>, jitter: Jitter, now: Duration, actions: &mut Vec<Action>) {
+        if self.phase != Phase::Inspecting {
+            return;
+        }
+        self.phase = Phase::Idle;
+        match (left, self.holds.clone()) {
+            (None, _) => {
+                self.holds = None;
+                self.drain = None;
+                actions.push(Action::Mark(None));
+            }
+            (Some(why), Some(holds)) => {
+                let tries = self.drain.as_ref().map_or(0, |drain| drain.tries).saturating_add(1);
+                self.drain = Some(Drain { tries, why });
+                self.phase = Phase::Backoff { order: holds, until: now + self.start_backoff.next(jitter) };
+            }
+            (Some(_), None) => {}
         }
     }
 
@@ -548,6 +633,10 @@ impl Machine {
             return;
         }
         self.settle_check(now, actions);
+        if self.must_drain() {
+            return self.settle_drain(now, actions);
+        }
+        self.drain = None;
         match (&self.phase, self.accepted.clone()) {
             (Phase::Idle, Some(order)) => self.spawn(order, actions),
             (Phase::Backoff { order: failed, .. }, Some(order)) if !failed.same_process(&order) => {
@@ -557,6 +646,21 @@ impl Machine {
             (Phase::Alive(alive), goal) => {
                 let alive = alive.clone();
                 self.settle_alive(&alive, goal, now, actions);
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes the next step until nothing is held here that is not in the object store.
+    fn settle_drain(&mut self, now: Duration, actions: &mut Vec<Action>) {
+        match (&self.phase, &self.drain, self.holds.clone()) {
+            // Nobody saw how the last process ended.
+            (Phase::Idle, None, _) => self.inspect(Ending::Other, actions),
+            (Phase::Idle, Some(_), Some(holds)) => self.spawn(holds, actions),
+            // One that tries again is asked to leave once it has taken up what the last one left.
+            (Phase::Alive(alive), tried, _) if tried.is_none() || alive.ready => {
+                let alive = alive.clone();
+                self.stop_for_good(&alive, now, actions);
             }
             _ => {}
         }
@@ -614,7 +718,7 @@ impl Machine {
                 self.checking = Some(Arc::clone(&wanted));
                 actions.push(Action::CheckStarted(wanted));
             }
-        } else if self.phase == Phase::Idle && self.accepted.is_none() {
+        } else if self.phase == Phase::Idle && self.accepted.is_none() && self.keeps_what_is_held(&wanted) {
             // Nothing runs that a bad config could take down, and a process that comes up proves more than a check.
             self.accepted = Some(Arc::clone(&wanted));
             self.unchecked = Some(now + CHECK_LATER);
@@ -656,7 +760,7 @@ impl Machine {
                 return;
             }
         }
-        if goal.manners.data_roles.is_superset(&alive.order.manners.data_roles) {
+        if goal.keeps(&alive.order) {
             self.terminate(alive.process, Arc::clone(&alive.order), now, actions);
         } else {
             self.stop_for_good(alive, now, actions);
@@ -673,10 +777,22 @@ impl Machine {
         }
     }
 
+    /// Notes that a process may hold data from now on. One whose config may still be refused has not taken any.
+    fn mark(&mut self, order: &Arc<Order>, actions: &mut Vec<Action>) {
+        let is_marked = self.holds.as_ref().is_some_and(|holds| holds.same_process(order));
+        if !order.manners.data_roles.is_empty() && !is_marked {
+            self.holds = Some(Arc::clone(order));
+            actions.push(Action::Mark(Some(Arc::clone(order))));
+        }
+    }
+
     fn spawn(&mut self, order: Arc<Order>, actions: &mut Vec<Action>) {
         let process = self.next_process;
         self.next_process += 1;
         self.started = true;
+        if self.unchecked.is_none() {
+            self.mark(&order, actions);
+        }
         actions.push(Action::Spawn(process, Arc::clone(&order)));
         self.phase = Phase::Spawning { process, order };
     }

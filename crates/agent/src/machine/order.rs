@@ -17,6 +17,12 @@ pub struct Order {
 }
 
 impl Order {
+    /// Whether a process for `self` takes over all data that one for `other` holds.
+    #[must_use]
+    pub fn keeps(&self, other: &Self) -> bool {
+        self.manners.data_roles.is_superset(&other.manners.data_roles)
+    }
+
     /// Whether a process started for `self` is the one that `other` asks for. Epoch, seeds and drains do not matter.
     #[must_use]
     pub fn same_process(&self, other: &Self) -> bool {

@@ -45,7 +45,7 @@ fn order(ask: Ask) -> Arc<Order> {
             revision: revision(ask.revision),
             roles: data_roles.union(&RoleSet::from([Role::Querier])),
             run: ask.run,
-            drain: None,
+            gives_up: false,
             peers: std::collections::BTreeMap::new(),
             seeds: Vec::new(),
         },
@@ -88,6 +88,8 @@ struct World {
     sequence: u64,
     live: BTreeMap<ProcessNumber, Process>,
     kept: Option<Arc<Order>>,
+    /// What stands beside the data.
+    marked: Option<Arc<Order>>,
     exited: bool,
     actions: Vec<Action>,
     dice: Vec<u8>,
@@ -102,6 +104,7 @@ impl World {
             sequence: 0,
             live: BTreeMap::new(),
             kept: None,
+            marked: None,
             exited: false,
             actions: Vec::new(),
             dice,
@@ -118,7 +121,13 @@ impl World {
     }
 
     fn exit(&mut self, process: ProcessNumber, after: Duration) {
-        let event = Event::Exited { process, cause: "test".into(), lines: vec![], jitter: Jitter::default() };
+        let event = Event::Exited {
+            process,
+            cause: "test".into(),
+            success: true,
+            lines: vec![],
+            jitter: Jitter::default(),
+        };
         self.later(after, event);
     }
 
@@ -149,10 +158,22 @@ impl World {
                 self.later(time, Event::Checked(outcome, Jitter::default()));
             }
             Action::Keep(order) => self.kept = Some(order),
+            Action::Mark(order) => self.marked = order,
+            Action::Inspect(order, _) => {
+                assert!(self.live.is_empty(), "a disk is looked at when nobody writes to it");
+                assert!(self.marked.as_ref().is_some_and(|marked| marked.same_process(&order)));
+                let left = (roll % 4 == 3).then(|| "1 block not uploaded".to_owned());
+                self.later(time, Event::Inspected(left, Jitter::default()));
+            }
             Action::Spawn(process, order) => {
                 assert!(self.live.is_empty(), "a second process beside {:?}", self.live);
                 let is_bad = order.assignment.revision == revision(BAD);
-                assert!(!is_bad || self.machine.unchecked.is_some(), "what was refused is never started");
+                // But for what took data before it was refused: nobody else can give that away.
+                let holds = self.marked.as_ref().is_some_and(|marked| marked.same_process(&order));
+                assert!(
+                    !is_bad || self.machine.unchecked.is_some() || holds,
+                    "what was refused is never started"
+                );
                 if roll % 8 == 7 {
                     let jitter = Jitter::default();
                     self.handle(Event::SpawnFailed { process, cause: "not found".into(), jitter });
@@ -226,6 +247,15 @@ impl World {
             }
         }
         panic!("the machine never comes to rest");
+    }
+
+    /// From now on everything works.
+    fn recover(&mut self) {
+        self.dice.clear();
+        let live: Vec<_> = self.live.keys().copied().collect();
+        for process in live {
+            self.handle(Event::Ready(process, true));
+        }
     }
 
     fn assign(&mut self, ask: Ask) {
@@ -310,12 +340,12 @@ proptest! {
     ) {
         let mut world = World::new(dice);
         let newest = play(&mut world, nature, &steps);
-        world.dice.clear();
+        world.recover();
         world.pass(Duration::from_secs(600));
         match newest {
             None => prop_assert_eq!(world.machine.service(), Service::Inactive),
             Some(ask) if ask.run == Run::Stop => {
-                prop_assert!(world.live.is_empty());
+                prop_assert!(world.live.is_empty() && world.marked.is_none(), "nothing is left on the disk");
                 prop_assert!(matches!(world.machine.service(), Service::Stopped | Service::Inactive));
             }
             Some(ask) if ask.revision == BAD => {
@@ -327,6 +357,8 @@ proptest! {
                 prop_assert_eq!(world.machine.service(), Service::Running);
                 prop_assert!(world.running().is_some_and(|running| running.same_process(&order(ask))));
                 prop_assert_eq!(world.machine.epoch(), ask.epoch);
+                // What reloads, nginx, never holds data.
+                prop_assert!(nature == Nature::Reloads || world.marked.is_some() == ask.data);
                 let kept = world.kept.clone().expect("an accepted order is kept");
                 prop_assert_eq!(kept.assignment.epoch, ask.epoch);
                 prop_assert_eq!(world.machine.problem(), None);
@@ -355,7 +387,9 @@ proptest! {
         let mut world = World::new(dice);
         let epoch = play(&mut world, nature, &steps).map_or(0, |ask| ask.epoch);
         world.assign(Ask { run: Run::Stop, ..start(epoch + 1, 0) });
-        world.pass(LEAVE_DELAY + Duration::from_secs(5) + KILL_TIME);
+        // One that has tried before tries again after a wait, and leaves once it is ready.
+        world.recover();
+        world.pass(backoff::LIMIT * 2 + LEAVE_DELAY + Duration::from_secs(5) + KILL_TIME);
         prop_assert!(world.live.is_empty());
     }
 }
@@ -418,7 +452,7 @@ fn the_first_process_does_not_wait_for_a_check() {
     world.assign(Ask { data: true, ..start(1, BAD) });
     world.pass(CHECK_LATER + MS * 2000);
     assert_eq!(kinds(&world.actions), ["Spawn", "CheckStarted", "Stop"]);
-    assert!(world.live.is_empty() && world.kept.is_none());
+    assert!(world.live.is_empty() && world.kept.is_none() && world.marked.is_none());
 }
 
 #[test]
@@ -479,6 +513,74 @@ fn a_process_that_holds_nothing_any_more_is_killed_soon() {
     assert_eq!(handle(Event::Timer, 1).len(), 0);
     let killed = handle(Event::Timer, 5);
     assert!(matches!(killed[..], [Action::Kill(1)]), "{killed:?}");
+}
+
+/// The answer of an inspection.
+fn left(what: Option<&str>) -> Event {
+    Event::Inspected(what.map(str::to_owned), Jitter::default())
+}
+
+fn ended(process: ProcessNumber) -> Event {
+    Event::Exited { process, cause: String::new(), success: true, lines: vec![], jitter: Jitter::default() }
+}
+
+#[test]
+fn a_unit_does_not_leave_before_nothing_is_left_on_its_disk() {
+    let mut machine = Machine::default();
+    let holder = order(Ask { data: true, ..start(1, 0) });
+    machine.handle(Event::Assigned(Arc::clone(&holder)), MS);
+    machine.handle(Event::Spawned(1), MS);
+    let ready = machine.handle(Event::Ready(1, true), MS);
+    assert!(ready.contains(&Action::Mark(Some(Arc::clone(&holder)))), "{ready:?}");
+    machine.handle(Event::Assigned(order(Ask { data: true, run: Run::Stop, ..start(2, 0) })), MS * 2);
+    machine.handle(Event::Left(1, Ok(())), MS * 3);
+    // It says that it ended well, and something is left all the same.
+    assert_eq!(machine.handle(ended(1), MS * 4), [Action::Inspect(Arc::clone(&holder), Ending::Orderly)]);
+    assert_eq!(machine.handle(left(Some("1 block")), MS * 5), []);
+    assert_eq!(machine.drain(), Some(&Drain { tries: 1, why: "1 block".to_owned() }));
+    assert_eq!((machine.service(), machine.holds_data()), (Service::Stopping, true));
+    let again = machine.deadline().unwrap();
+    assert_eq!(machine.handle(Event::Timer, again), [Action::Spawn(2, Arc::clone(&holder))]);
+    machine.handle(Event::Spawned(2), again);
+    assert_eq!(
+        machine.handle(Event::Timer, again + OKAY_DELAY),
+        [],
+        "it takes up what the last one left first"
+    );
+    let asked = machine.handle(Event::Ready(2, true), again + OKAY_DELAY);
+    assert_eq!(asked, [Action::Leave(2, Arc::clone(&holder))]);
+    machine.handle(Event::Left(2, Ok(())), again + OKAY_DELAY);
+    machine.handle(ended(2), again + OKAY_DELAY);
+    assert_eq!(machine.handle(left(None), again + OKAY_DELAY), [Action::Mark(None)]);
+    assert_eq!((machine.service(), machine.holds_data(), machine.drain()), (Service::Stopped, false, None));
+}
+
+/// The pod, or the agent, was made anew while its unit was leaving: what stands beside the data says what is to be done.
+#[test]
+fn who_finds_a_disk_finishes_what_was_begun() {
+    let holder = order(Ask { data: true, ..start(1, 0) });
+    let stop = order(Ask { run: Run::Stop, ..start(2, 0) });
+    for event in [Event::Restored(Arc::clone(&stop)), Event::Assigned(stop)] {
+        let mut machine = Machine::default();
+        assert_eq!(machine.handle(Event::Holds(Arc::clone(&holder)), MS), [], "it was told nothing yet");
+        let told = machine.handle(event, MS);
+        assert_eq!(told.last(), Some(&Action::Inspect(Arc::clone(&holder), Ending::Other)));
+        assert_eq!(machine.service(), Service::Stopping);
+        machine.handle(left(Some("1 block")), MS);
+        let again = machine.deadline().unwrap();
+        assert_eq!(machine.handle(Event::Timer, again), [Action::Spawn(1, Arc::clone(&holder))]);
+    }
+    // Told to run on, it keeps what it has.
+    let mut machine = Machine::default();
+    machine.handle(Event::Holds(Arc::clone(&holder)), MS);
+    let started = machine.handle(Event::Assigned(order(Ask { data: true, ..start(3, 1) })), MS);
+    assert!(matches!(started[..], [Action::Spawn(..)]), "{started:?}");
+    // Told to run something that does not hold it, it gives it away first.
+    let mut machine = Machine::default();
+    machine.handle(Event::Holds(Arc::clone(&holder)), MS);
+    machine.handle(Event::Assigned(order(start(3, 1))), MS);
+    let told = machine.handle(Event::Checked(Outcome::Accepted, Jitter::default()), MS);
+    assert_eq!(told.last(), Some(&Action::Inspect(holder, Ending::Other)));
 }
 
 #[test]
@@ -550,7 +652,13 @@ fn a_process_of_a_former_agent_ends_before_the_restored_one_starts() {
     assert_eq!(machine.handle(Event::Restored(order(start(4, 0))), MS), []);
     assert_eq!(machine.deadline(), Some(MS * 101));
     assert_eq!(machine.handle(Event::Timer, MS * 101), [Action::Kill(0)]);
-    let exited = Event::Exited { process: 0, cause: String::new(), lines: vec![], jitter: Jitter::default() };
+    let exited = Event::Exited {
+        process: 0,
+        cause: String::new(),
+        success: false,
+        lines: vec![],
+        jitter: Jitter::default(),
+    };
     assert_eq!(machine.handle(exited, MS * 102), [Action::Spawn(1, order(start(4, 0)))]);
     assert_eq!(machine.epoch(), 4);
     assert_eq!(machine.restarts(), 0);

@@ -5,8 +5,10 @@ mod product;
 mod proxy;
 
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 
+use muster_products::{Disk, Ending};
 use muster_relation::{Assignment, ClusterData};
 
 pub use self::command::{Command, Readiness};
@@ -29,6 +31,17 @@ pub trait Workload: fmt::Debug + Send + Sync {
         cluster: &ClusterData,
         directory: &Path,
     ) -> Result<Launch, LaunchError>;
+
+    /// What the process of this assignment, which has ended, holds on its disk that is not in the object store, in one line.
+    fn held(
+        &self,
+        _assignment: &Assignment,
+        _cluster: &ClusterData,
+        _disk: &dyn Disk,
+        _ending: Ending,
+    ) -> io::Result<Option<String>> {
+        Ok(None)
+    }
 
     /// The binary's own complaint out of what a failed check wrote to standard error: one line.
     fn check_message(&self, cluster: &ClusterData, stderr: &str) -> String;

@@ -1,9 +1,10 @@
 //! Tempo, Mimir or Loki: which one comes with the shared data.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use muster_model::{HTTP_PORT, RoleSet};
-use muster_products::UnitValues;
+use muster_products::{Disk, Ending, UnitValues};
 use muster_relation::{Assignment, ClusterData};
 
 use super::{Call, File, Flushed, Launch, LaunchError, Probe, Workload, document, text};
@@ -87,6 +88,16 @@ impl Workload for Product {
             flushed: product.flushed(&assignment.roles).map(|page| Flushed { port: HTTP_PORT, page }),
             leave_calls: product.leave_calls(&assignment.roles).iter().map(call).collect(),
         })
+    }
+
+    fn held(
+        &self,
+        assignment: &Assignment,
+        cluster: &ClusterData,
+        disk: &dyn Disk,
+        ending: Ending,
+    ) -> io::Result<Option<String>> {
+        product(cluster).held(&assignment.roles, disk, ending)
     }
 
     fn check_message(&self, cluster: &ClusterData, stderr: &str) -> String {

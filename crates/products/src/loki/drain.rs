@@ -1,10 +1,12 @@
 //! What a Loki unit holds and how it leaves.
 
+use std::io;
 use std::time::Duration;
 
 use muster_model::{Role, RoleSet};
 
 use crate::HttpCall;
+use crate::held::{Disk, Ending, has_content};
 
 pub(super) fn in_ring(role: Role) -> bool {
     role == Role::Write
@@ -26,6 +28,16 @@ pub(super) fn leave_calls(assigned: &RoleSet) -> &'static [HttpCall] {
     if writes(assigned) { LEAVE_INGESTERS } else { &[] }
 }
 
+/// Loki's log, below its directory.
+const LOG: &str = "wal";
+
+/// An ingester that was told to leave ends with success only when all is uploaded, its index too; it waits for the object store as long as it
+/// takes. After any other end its log may hold what is nowhere else.
+pub(super) fn held(assigned: &RoleSet, disk: &dyn Disk, ending: Ending) -> io::Result<Option<String>> {
+    let may_hold = writes(assigned) && ending == Ending::Other && has_content(disk, LOG)?;
+    Ok(may_hold.then(|| "lines may be in its log alone".to_owned()))
+}
+
 /// An ingester that leaves uploads all its chunks, and waits for the object store as long as it is away.
 const FLUSH_BUDGET: Duration = Duration::from_secs(20 * 60);
 /// The longest that the other roles may finish what they are at. In rest they are gone within 2 s.
@@ -38,6 +50,7 @@ pub(super) fn kill_delay(assigned: &RoleSet) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::held::tests::Files;
 
     #[test]
     fn who_writes_leaves_with_an_upload() {
@@ -48,5 +61,19 @@ mod tests {
         let without = RoleSet::from([Role::Read, Role::Backend]);
         assert_eq!(leave_calls(&without), []);
         assert_eq!(kill_delay(&without), FINISH_BUDGET);
+    }
+
+    #[test]
+    fn only_an_orderly_end_proves_that_all_is_uploaded() {
+        let write = RoleSet::from([Role::Write]);
+        let files = || Files(&[("wal/00000000", "x")]);
+        assert_eq!(held(&write, &files(), Ending::Orderly).unwrap(), None);
+        assert!(held(&write, &files(), Ending::Other).unwrap().is_some());
+        assert_eq!(
+            held(&write, &Files(&[("wal/00000000", "")]), Ending::Other).unwrap(),
+            None,
+            "it took nothing"
+        );
+        assert_eq!(held(&RoleSet::from([Role::Read]), &files(), Ending::Other).unwrap(), None);
     }
 }

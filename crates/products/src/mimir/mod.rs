@@ -5,6 +5,7 @@ mod drain;
 pub mod roles;
 mod routes;
 
+use std::io;
 use std::time::Duration;
 
 use muster_model::route::{Listener, Protocol};
@@ -12,6 +13,7 @@ use muster_model::{HTTP_PORT, ObjectStorage, Role, RoleSet, Version};
 use serde_json::{Map, Value};
 
 use crate::charm::Options;
+use crate::held::{Disk, Ending};
 use crate::placeholder::FillError;
 use crate::{
     ConfigInputs, Endpoint, Flushed, HttpCall, OwnedOverride, Peer, RoleConflict, UnitValues, Workload,
@@ -105,6 +107,10 @@ impl Workload for Mimir {
 
     fn holds_data(&self, role: Role) -> bool {
         drain::holds_data(role)
+    }
+
+    fn held(&self, roles: &RoleSet, disk: &dyn Disk, ending: Ending) -> io::Result<Option<String>> {
+        drain::held(roles, disk, ending)
     }
 
     fn leave_calls(&self, roles: &RoleSet) -> &'static [HttpCall] {

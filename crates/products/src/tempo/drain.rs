@@ -1,9 +1,11 @@
 //! How a Tempo unit leaves.
 
+use std::io;
 use std::time::Duration;
 
 use muster_model::{Role, RoleSet};
 
+use crate::held::{Disk, Ending};
 use crate::{Flushed, HttpCall};
 
 fn ingests(assigned: &RoleSet) -> bool {
@@ -21,6 +23,34 @@ pub(super) fn leave_calls(assigned: &RoleSet) -> &'static [HttpCall] {
 /// uploaded.
 pub(super) fn flushed(assigned: &RoleSet) -> Option<Flushed> {
     ingests(assigned).then_some(Flushed { path: "/status/services", service: "ingester" })
+}
+
+/// Where the ingester has the blocks that it writes to, and below [`COMPLETE`] those that are complete.
+const LOG: &str = "wal";
+const COMPLETE: &str = "blocks";
+/// In a complete block's directory, once it is in the object store.
+const UPLOADED: &str = "flushed";
+
+/// What Tempo has on its disk tells, however it ended: an upload that waits for its turn is forgotten when the ingester ends. A block that is
+/// written to has its pages in numbered files.
+pub(super) fn held(assigned: &RoleSet, disk: &dyn Disk, _: Ending) -> io::Result<Option<String>> {
+    if !ingests(assigned) {
+        return Ok(None);
+    }
+    let mut left = 0;
+    for name in disk.names(LOG)?.iter().filter(|name| *name != COMPLETE) {
+        let pages = disk.names(&format!("{LOG}/{name}"))?;
+        left += usize::from(pages.iter().any(|page| page.bytes().all(|b| b.is_ascii_digit())));
+    }
+    let complete = format!("{LOG}/{COMPLETE}");
+    for tenant in disk.names(&complete)? {
+        for block in disk.names(&format!("{complete}/{tenant}"))? {
+            let files = disk.names(&format!("{complete}/{tenant}/{block}"))?;
+            left += usize::from(!files.is_empty() && !files.iter().any(|file| file == UPLOADED));
+        }
+    }
+    let plural = if left == 1 { "" } else { "s" };
+    Ok((left > 0).then(|| format!("{left} block{plural} of traces not uploaded")))
 }
 
 /// An ingester uploads all that it holds at every SIGTERM, and waits for the object store as long as it is away.
@@ -43,6 +73,7 @@ pub(super) fn kill_delay(assigned: &RoleSet) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::held::tests::Files;
 
     #[test]
     fn the_page_of_services_says_when_all_is_uploaded() {
@@ -69,5 +100,34 @@ mod tests {
         assert_eq!(leave_calls(&RoleSet::from([Role::Querier])), []);
         assert_eq!(kill_delay(&RoleSet::from([Role::Querier])), NEVER_ENDS);
         assert_eq!(kill_delay(&RoleSet::from([Role::Compactor])), FINISH_BUDGET);
+    }
+
+    #[test]
+    fn blocks_without_the_mark_of_an_upload_are_held() {
+        let all = RoleSet::from([Role::All]);
+        let of = |files| held(&all, &Files(files), Ending::Orderly).unwrap();
+        assert_eq!(of(&[]), None);
+        assert_eq!(
+            of(&[("wal/u1+single-tenant+vParquet4/meta.json", "{}")]),
+            None,
+            "nothing was written to it"
+        );
+        let pages = of(&[
+            ("wal/u1+single-tenant+vParquet4/meta.json", "{}"),
+            ("wal/u1+single-tenant+vParquet4/0000000001", "x"),
+        ]);
+        assert_eq!(pages.as_deref(), Some("1 block of traces not uploaded"));
+        let complete = [
+            ("wal/blocks/single-tenant/u2/data.parquet", "x"),
+            ("wal/blocks/single-tenant/u2/meta.json", "{}"),
+        ];
+        assert!(of(Box::leak(Box::new(complete))).is_some());
+        assert_eq!(
+            of(&[
+                ("wal/blocks/single-tenant/u2/data.parquet", "x"),
+                ("wal/blocks/single-tenant/u2/flushed", "")
+            ]),
+            None
+        );
     }
 }

@@ -6,6 +6,7 @@ mod receivers;
 pub mod roles;
 mod routes;
 
+use std::io;
 use std::time::Duration;
 
 use muster_model::route::{Listener, Protocol};
@@ -13,6 +14,7 @@ use muster_model::{ObjectStorage, Role, RoleSet, Version};
 use serde_json::{Map, Value};
 
 use crate::charm::Options;
+use crate::held::{Disk, Ending};
 use crate::placeholder::FillError;
 use crate::{
     Choice, ConfigInputs, Endpoint, Flushed, HttpCall, OwnedOverride, Peer, RoleConflict, UnitValues,
@@ -126,6 +128,10 @@ impl Workload for Tempo {
 
     fn holds_data(&self, role: Role) -> bool {
         role == Role::Ingester
+    }
+
+    fn held(&self, roles: &RoleSet, disk: &dyn Disk, ending: Ending) -> io::Result<Option<String>> {
+        drain::held(roles, disk, ending)
     }
 
     fn leave_calls(&self, roles: &RoleSet) -> &'static [HttpCall] {

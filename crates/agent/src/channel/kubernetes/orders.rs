@@ -211,7 +211,7 @@ mod tests {
             revision: revision(text),
             roles,
             run,
-            drain: None,
+            gives_up: false,
             peers: std::collections::BTreeMap::new(),
             seeds: vec![],
         };

@@ -6,7 +6,7 @@ use std::time::Duration;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
 use muster_api::Unit;
-use muster_relation::{Applied, Check, DrainEvidence, Report, Service};
+use muster_relation::{Applied, Check, Drain, Report, Service};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -65,7 +65,7 @@ struct Awaited<'a> {
     runs: Option<&'a Applied>,
     at_rest: Option<Service>,
     check: Option<&'a Check>,
-    drain: Option<&'a DrainEvidence>,
+    drain: Option<&'a Drain>,
     last_error: Option<&'a str>,
 }
 

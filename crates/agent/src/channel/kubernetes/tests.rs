@@ -27,7 +27,7 @@ fn unit(epoch: u64, text: &str) -> Value {
         revision: revision(text),
         roles: RoleSet::new(),
         run: Run::Start,
-        drain: None,
+        gives_up: false,
         peers: std::collections::BTreeMap::new(),
         seeds: vec![],
     };
