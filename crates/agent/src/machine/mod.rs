@@ -336,7 +336,17 @@ impl Machine {
         self.holds.as_ref().is_none_or(|holds| order.keeps(holds))
     }
 
+    /// What is held goes to the object store that the order names, with the keys of today: what is remembered beside the data has none.
+    fn take_storage(&mut self, order: &Order) {
+        if let (Some(holds), Some(storage)) = (&mut self.holds, &order.cluster.object_storage)
+            && holds.cluster.object_storage.as_ref() != Some(storage)
+        {
+            Arc::make_mut(holds).cluster.object_storage = Some(storage.clone());
+        }
+    }
+
     fn restored(&mut self, order: Arc<Order>) {
+        self.take_storage(&order);
         if self.wanted.is_none() {
             self.accepted = (order.assignment.run == Run::Start).then(|| Arc::clone(&order));
             self.wanted = Some(order);
@@ -346,16 +356,13 @@ impl Machine {
     /// The highest epoch wins. The same epoch again may still bring other shared data for the same assignment, such as
     /// new S3 keys: it counts from the next start.
     fn assigned(&mut self, order: Arc<Order>, actions: &mut Vec<Action>) {
+        self.take_storage(&order);
         if let Some(wanted) = &self.wanted {
             let newer = order.assignment.epoch > wanted.assignment.epoch;
             let refreshed = order.assignment == wanted.assignment && order.cluster != wanted.cluster;
             if !newer && !refreshed {
                 return;
             }
-        }
-        if let (Some(holds), Some(storage)) = (&mut self.holds, &order.cluster.object_storage) {
-            // Where it is to go, with the keys of today. What is remembered beside the data has none.
-            Arc::make_mut(holds).cluster.object_storage = Some(storage.clone());
         }
         match order.assignment.run {
             Run::Stop => {

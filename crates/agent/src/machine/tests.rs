@@ -14,6 +14,8 @@ use super::*;
 const MS: Duration = Duration::from_millis(1);
 /// How long the simulated kernel takes to end a killed process.
 const KILL_TIME: Duration = Duration::from_millis(3);
+/// The longest time that the simulated driver takes to look at a disk.
+const INSPECTION: Duration = Duration::from_millis(255);
 /// The revision whose config every check refuses.
 const BAD: u8 = 3;
 
@@ -252,7 +254,11 @@ impl World {
     /// From now on everything works.
     fn recover(&mut self) {
         self.dice.clear();
-        let live: Vec<_> = self.live.keys().copied().collect();
+        let works = |process: &Process| {
+            let holds = self.marked.as_ref().is_some_and(|marked| marked.same_process(&process.order));
+            process.order.assignment.revision != revision(BAD) || holds
+        };
+        let live: Vec<_> = self.live.iter().filter(|(_, p)| works(p)).map(|(number, _)| *number).collect();
         for process in live {
             self.handle(Event::Ready(process, true));
         }
@@ -378,7 +384,7 @@ proptest! {
         world.handle(Event::Shutdown);
         let calls = world.actions.iter().any(|action| matches!(action, Action::Leave(..)));
         prop_assert!(!calls);
-        world.pass(LEAVE_DELAY + Duration::from_secs(5) + KILL_TIME);
+        world.pass(LEAVE_DELAY + Duration::from_secs(5) + KILL_TIME + INSPECTION);
         prop_assert!(world.exited);
     }
 
@@ -662,4 +668,32 @@ fn a_process_of_a_former_agent_ends_before_the_restored_one_starts() {
     assert_eq!(machine.handle(exited, MS * 102), [Action::Spawn(1, order(start(4, 0)))]);
     assert_eq!(machine.epoch(), 4);
     assert_eq!(machine.restarts(), 0);
+}
+
+/// What stands beside the data has no keys. They come with what the agent remembers, and again with every order, be it an old one.
+#[test]
+fn what_is_held_goes_to_the_object_store_of_the_newest_order() {
+    let with_storage = |ask: Ask, bucket: &str| {
+        let pairs =
+            [("endpoint", "http://s3:9000"), ("bucket", bucket), ("access-key", "a"), ("secret-key", "s")];
+        let pairs = pairs.map(|(key, value)| (key.to_owned(), muster_model::Secret::new(value))).into();
+        let mut order = (*order(ask)).clone();
+        order.cluster.object_storage = muster_model::ObjectStorage::from_secret(&pairs).ok();
+        assert!(order.cluster.object_storage.is_some());
+        Arc::new(order)
+    };
+    let bucket = |world: &World| {
+        let held = world.machine.holds.as_ref().expect("something is held");
+        held.cluster.object_storage.as_ref().map(|storage| storage.bucket.clone())
+    };
+    let mut world = World::new(vec![]);
+    let ran = Ask { data: true, ..start(1, 0) };
+    let stop = Ask { epoch: 2, run: Run::Stop, ..ran };
+    world.marked = Some(order(ran));
+    world.handle(Event::Holds(order(ran)));
+    assert_eq!(bucket(&world), None);
+    world.handle(Event::Restored(with_storage(stop, "old")));
+    assert_eq!(bucket(&world).as_deref(), Some("old"));
+    world.handle(Event::Assigned(with_storage(stop, "new")));
+    assert_eq!(bucket(&world).as_deref(), Some("new"));
 }
