@@ -445,6 +445,21 @@ mod tests {
     }
 
     #[test]
+    fn what_is_removed_is_on_its_way_out() {
+        let removed = |kind: &str, name: &str| {
+            let proposal = Proposal::Remove(Vec::new(), (kind.to_owned(), name.to_owned()));
+            assert!(proposal.edits());
+            objects().with(&proposal, "n").unwrap()
+        };
+        let coordinator = removed("Coordinator", "a");
+        let object: Coordinator = coordinator.typed("Coordinator", "a").unwrap().unwrap();
+        assert!(object.metadata.deletion_timestamp.is_some());
+        assert!(coordinator.get("Coordinator", "b").unwrap()["metadata"]["deletionTimestamp"].is_null());
+        assert!(removed("Secret", "s3").get("Secret", "s3").is_none());
+        assert!(!Proposal::Replace(Vec::new()).edits());
+    }
+
+    #[test]
     fn of_others_nothing_but_their_object_store_is_asked() {
         let only = AppName::new("a").unwrap();
         let expected =

@@ -111,6 +111,27 @@ mod tests {
     }
 
     #[test]
+    fn a_removal_is_made_on_a_copy_and_its_steps_are_told() {
+        let mut state = State::new("m".to_owned(), 20, "id".to_owned());
+        apply_file(&mut state, documents(MODEL)).unwrap();
+        let mimir = AppName::new("mimir").unwrap();
+        let of = |edit: Edit| {
+            let proposed = propose(&state, &Live::default(), &BTreeMap::new(), edit);
+            proposed.map(|proposed| proposed.compare(true).remove(&mimir).unwrap().forecast.unwrap())
+        };
+        // Nothing was made yet.
+        assert_eq!(of(Edit::default()).unwrap().steps.len(), 2);
+        let removed = |name: &str| Edit {
+            delete: Some((Kind::Coordinator, AppName::new(name).unwrap())),
+            ..Edit::default()
+        };
+        let gone = of(removed("mimir")).unwrap();
+        assert!(gone.is_gone && gone.steps.is_empty(), "{gone:?}");
+        assert!(of(removed("nobody")).is_err());
+        assert!(!state.coordinators().any(|(.., removing)| removing));
+    }
+
+    #[test]
     fn what_an_edit_would_be_refused_for_a_preview_is_too() {
         let other_product = MODEL.replace("product: mimir", "product: loki");
         assert!(matches!(compared(&other_product, false), Err(UpError::Edit(_))));

@@ -100,7 +100,8 @@ pub(crate) async fn foresee(
     if !refusals.is_empty() {
         return Err(Failure::new(refusals.join("; ")));
     }
-    let is_idle = plans.iter().all(|(_, forecast)| forecast.steps.is_empty());
+    let is_idle =
+        plans.iter().all(|(_, forecast)| forecast.steps.is_empty() && forecast.obstacles.is_empty());
     if let Some(format) = output {
         let plans = plans.into_iter().map(|(coordinator, forecast)| planned(coordinator, forecast)).collect();
         printer.value(&Answered { format_version: FORMAT_VERSION, plans }, format)?;
@@ -181,9 +182,11 @@ fn summary(forecast: &Forecast) -> String {
         format!("{what} ({noun} {})", steps.join(", "))
     };
     let path = |of: &dyn Fn(&Step) -> Service| {
+        let ends = numbered(&|step| matches!(of(step), Service::Fails { ends: false, .. }));
         let fails = numbered(&|step| matches!(of(step), Service::Fails { .. }));
         let short = numbered(&|step| matches!(of(step), Service::Short | Service::Late));
         match (fails.is_empty(), short.is_empty()) {
+            _ if !ends.is_empty() => at("none in the end", &ends),
             (false, _) => at("a gap", &fails),
             (true, false) => at("no gap, but short for a while", &short),
             (true, true) => "no gap".to_owned(),

@@ -120,7 +120,9 @@ fn obstacle(unit: &ObservedUnit) -> Option<String> {
         return Some("it cannot be seen".to_owned());
     }
     let (assigned, report) = (unit.assigned.as_ref()?, unit.report.as_ref()?);
-    if let Some(error) = &report.last_error {
+    // A process that is there goes on with what it does; what was said of it may pass.
+    let idle = matches!(report.service, Service::Inactive | Service::Stopped | Service::Backoff);
+    if let Some(error) = report.last_error.as_ref().filter(|_| idle && !unit.has_stopped()) {
         return Some(error.clone());
     }
     if let Some(refused) = unit.refused() {
