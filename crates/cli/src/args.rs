@@ -185,6 +185,8 @@ pub(crate) enum ModelVerb {
     Config(Config),
     /// Show what a change of options, or a file, would change in the workload's config and in nginx.conf
     Diff(Diff),
+    /// Show the steps that files would take, or that are left to take, and what each means for writes, queries and data
+    Plan(Plan),
     /// Relate two applications
     #[command(visible_alias = "relate")]
     Integrate(Pair),
@@ -275,7 +277,10 @@ pub(crate) struct Config {
     /// Set options back to their defaults. Repeatable, or separated by commas
     #[arg(long, value_name = "KEY", value_delimiter = ',')]
     pub(crate) reset: Vec<String>,
-    /// The form of the list of options
+    /// Show the steps that it would take, as plan does, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// The form of the list of options, or of the steps
     #[arg(short, long, value_name = "FORMAT")]
     pub(crate) output: Option<Format>,
 }
@@ -303,6 +308,32 @@ pub(crate) struct Diff {
     pub(crate) output: Option<Format>,
 }
 
+/// Arguments of `plan`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = PLAN_EXIT_CODES)]
+pub(crate) struct Plan {
+    /// YAML documents as muster up and kubectl apply take them; - is standard input. Without any, what is left to do is shown
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) files: Vec<PathBuf>,
+    /// The form of the answer; text where none is given
+    #[arg(short, long, value_name = "FORMAT")]
+    pub(crate) output: Option<Format>,
+}
+
+/// What `plan` answers, and every verb with `--dry-run`.
+const PLAN_EXIT_CODES: &str = "Exit codes: 0 nothing is to be done, 1 something is, 2 wrong usage, failure, or an edit that would be refused.";
+
+/// Whether a verb only says what it would do.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct DryRun {
+    /// Show the steps that it would take, as plan does, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// The form of the steps; text where none is given
+    #[arg(short, long, value_name = "FORMAT", requires = "dry_run")]
+    pub(crate) output: Option<Format>,
+}
+
 /// Two applications.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Pair {
@@ -312,6 +343,9 @@ pub(crate) struct Pair {
     /// The other
     #[arg(value_name = "APP[:ENDPOINT]")]
     pub(crate) other: Side,
+    /// Whether to look only.
+    #[command(flatten)]
+    pub(crate) look: DryRun,
 }
 
 /// One side of a relation.
@@ -342,6 +376,9 @@ pub(crate) struct Remove {
     /// Do not ask
     #[arg(short, long, visible_alias = "no-prompt")]
     pub(crate) yes: bool,
+    /// Whether to look only.
+    #[command(flatten)]
+    pub(crate) look: DryRun,
 }
 
 /// Arguments of `scale`.
@@ -352,6 +389,9 @@ pub(crate) struct Scale {
     /// How many units
     #[arg(value_parser = clap::value_parser!(u32).range(0..=i64::from(MAX_UNITS)))]
     pub(crate) units: u32,
+    /// Whether to look only.
+    #[command(flatten)]
+    pub(crate) look: DryRun,
 }
 
 /// Arguments of `wait-for`.

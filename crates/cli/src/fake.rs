@@ -10,7 +10,7 @@ use muster_planner::{Observed, Preview, plan, preview};
 use crate::applications::Applications;
 use crate::check;
 use crate::failure::Failure;
-use crate::substrate::{Proposal, Substrate, UnitLog, Write};
+use crate::substrate::{Depth, Proposal, Substrate, UnitLog, Write};
 
 /// A coordinator `mimir`, its worker `mimir-read` and its store `s3`.
 pub(crate) const MODEL: &str = "
@@ -102,16 +102,22 @@ impl Substrate for Fake {
     async fn preview(
         &mut self,
         proposal: Proposal,
+        depth: Depth,
         only: Option<&AppName>,
     ) -> Result<BTreeMap<AppName, Preview>, Failure> {
         let observe = |documents: &[Document]| -> BTreeMap<AppName, Observed> {
             let observed = check::observe(&check::named(documents)).into_iter();
             observed.map(|(observed, _)| (observed.name.clone(), observed)).collect()
         };
+        let edits = proposal != Proposal::Nothing;
         let mut edited = self.documents.clone();
         let documents = match proposal {
             Proposal::Nothing => Vec::new(),
-            Proposal::Edit(document) => vec![*document],
+            Proposal::Edit(documents) => documents,
+            Proposal::Remove(documents, kind, name) => {
+                edited.retain(|d| !(d.kind() == kind && d.name().as_ref() == Ok(&name)));
+                documents
+            }
             Proposal::File(documents) => documents.into_iter().map(|(document, _)| document).collect(),
         };
         for document in documents {
@@ -128,7 +134,13 @@ impl Substrate for Fake {
                 published = preview(None, before, None).balancer.after;
             }
             if only.is_none_or(|only| *only == name) {
-                previews.insert(name.clone(), preview(before.get(&name), &after, published));
+                let before = before.get(&name);
+                let preview = preview(before, &after, published);
+                let preview = match depth {
+                    Depth::Documents => preview,
+                    Depth::Steps => preview.with_forecast(before, &after, edits),
+                };
+                previews.insert(name.clone(), preview);
             }
         }
         Ok(previews)

@@ -9,7 +9,7 @@ use muster_model::AppName;
 use muster_planner::Preview;
 
 use crate::failure::Failure;
-use crate::substrate::{Proposal, Substrate, UnitLog, Write};
+use crate::substrate::{Depth, Proposal, Substrate, UnitLog, Write};
 
 /// A connection to a running `muster up`.
 pub(crate) struct Local {
@@ -74,16 +74,19 @@ impl Substrate for Local {
     async fn preview(
         &mut self,
         proposal: Proposal,
+        depth: Depth,
         only: Option<&AppName>,
     ) -> Result<BTreeMap<AppName, Preview>, Failure> {
-        let (documents, from_file) = match proposal {
-            Proposal::Nothing => (Vec::new(), false),
-            Proposal::Edit(document) => (vec![*document], false),
+        let (documents, from_file, delete) = match proposal {
+            Proposal::Nothing => (Vec::new(), false, None),
+            Proposal::Edit(documents) => (documents, false, None),
+            Proposal::Remove(documents, kind, name) => (documents, false, Some((kind, name))),
             Proposal::File(documents) => {
-                (documents.into_iter().map(|(document, _)| document).collect(), true)
+                (documents.into_iter().map(|(document, _)| document).collect(), true, None)
             }
         };
-        match self.ask(Request::Preview { documents, from_file }).await? {
+        let steps = depth == Depth::Steps;
+        match self.ask(Request::Preview { documents, from_file, delete, steps }).await? {
             Response::Preview { mut coordinators } => {
                 coordinators.retain(|name, _| only.is_none_or(|only| only == name));
                 Ok(coordinators)

@@ -24,10 +24,21 @@ pub(crate) enum Write {
 pub(crate) enum Proposal {
     /// The model stays as it is.
     Nothing,
-    /// One document in the place of the one of its name.
-    Edit(Box<Document>),
+    /// Each document in the place of the one of its name.
+    Edit(Vec<Document>),
+    /// The same, and then an application goes.
+    Remove(Vec<Document>, Kind, AppName),
     /// The documents of a file. Each also as it is written: what it leaves out is no wish for the default.
     File(Vec<(Document, Value)>),
+}
+
+/// How much is worked out of an edit that is not made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Depth {
+    /// What would be published.
+    Documents,
+    /// The steps that it takes too.
+    Steps,
 }
 
 /// The last lines of one unit, oldest first.
@@ -47,10 +58,11 @@ pub(crate) trait Substrate {
     async fn apply(&mut self, documents: Vec<Document>, write: Write) -> Result<bool, Failure>;
     /// Takes one document away. Answers whether it was there.
     async fn delete(&mut self, kind: Kind, name: &AppName) -> Result<bool, Failure>;
-    /// What an edit would change in what units share, by coordinator; of `only` that one, where it is given. Writes nothing.
+    /// What an edit would change, by coordinator; of `only` that one, where it is given. Writes nothing.
     async fn preview(
         &mut self,
         proposal: Proposal,
+        depth: Depth,
         only: Option<&AppName>,
     ) -> Result<BTreeMap<AppName, Preview>, Failure>;
     /// What is true of every application.

@@ -27,6 +27,8 @@ use crate::secrets::Named;
 const LAST_APPLIED_ANNOTATION: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// What of an object people write.
 const WRITTEN: [&str; 4] = ["spec", "type", "data", "stringData"];
+/// When an object was removed, in a preview: any time does.
+const REMOVED_AT: &str = "1970-01-01T00:00:00Z";
 const FORBIDDEN: u16 = 403;
 
 /// An edit that is not made. Each document with its kind and name.
@@ -36,6 +38,8 @@ pub enum Proposal {
     Replace(Vec<Value>),
     /// Documents as `kubectl apply` takes them: what they do not say, and did not say last time, stays.
     Apply(Vec<Value>),
+    /// Documents that replace those of their name; then the object of this kind and name goes.
+    Remove(Vec<Value>, (String, String)),
 }
 
 /// Why an edit cannot be looked at.
@@ -50,11 +54,12 @@ pub enum PreviewError {
 }
 
 /// Compares a namespace as it is with what it would be, by coordinator. Of `only` that one, where it is given; then Secrets of others
-/// need not be readable. The gossip label of a coordinator that is not there yet lacks the uid that it will get.
+/// need not be readable. With the `steps` that it takes, where they are asked for. The gossip label of a coordinator that is not there yet lacks the uid that it will get.
 pub async fn preview(
     client: &Client,
     namespace: &str,
     proposal: &Proposal,
+    steps: bool,
     only: Option<&AppName>,
 ) -> Result<BTreeMap<AppName, Preview>, PreviewError> {
     let reader = Reader { client, namespace };
@@ -101,7 +106,10 @@ pub async fn preview(
         let balancer = published
             .and_then(|cluster| cluster.documents.into_iter().next())
             .map(|(revision, text)| Rendition { revision, text });
-        previews.insert(name, muster_planner::preview(then.as_ref(), &now, balancer));
+        let preview = muster_planner::preview(then.as_ref(), &now, balancer);
+        let preview =
+            if steps { preview.with_forecast(then.as_ref(), &now, proposal.edits()) } else { preview };
+        previews.insert(name, preview);
     }
     Ok(previews)
 }
@@ -109,8 +117,13 @@ pub async fn preview(
 impl Proposal {
     fn documents(&self) -> &[Value] {
         match self {
-            Self::Replace(documents) | Self::Apply(documents) => documents,
+            Self::Replace(documents) | Self::Apply(documents) | Self::Remove(documents, _) => documents,
         }
+    }
+
+    /// Whether anything is asked for.
+    fn edits(&self) -> bool {
+        matches!(self, Self::Remove(..)) || !self.documents().is_empty()
     }
 }
 
@@ -243,7 +256,7 @@ impl Objects {
             let now = self.get(kind, &name);
             let mut next = match (now, proposal) {
                 (None, _) => document.clone(),
-                (Some(now), Proposal::Replace(_)) => replaced(now, document),
+                (Some(now), Proposal::Replace(_) | Proposal::Remove(..)) => replaced(now, document),
                 (Some(now), Proposal::Apply(_)) => merged(Some(&last_applied(now)), document, Some(now)),
             };
             if let Some(now) =
@@ -256,6 +269,15 @@ impl Objects {
             }
             next["metadata"]["namespace"] = namespace.into();
             edited.insert(kind, next);
+        }
+        if let Proposal::Remove(_, removed) = proposal {
+            let (kind, _) = removed;
+            if kind == "Secret" {
+                edited.0.remove(removed);
+            } else if let Some(object) = edited.0.get_mut(removed) {
+                // It stays until its units have stopped.
+                object["metadata"]["deletionTimestamp"] = REMOVED_AT.into();
+            }
         }
         Ok(edited)
     }
@@ -420,6 +442,21 @@ mod tests {
         assert!(of("mimir", "m").unwrap_err().contains("--namespace m"));
         let whole = objects().with(&Proposal::Replace(vec![document("mimir", "n")]), "n").unwrap();
         assert_eq!(whole.get("Coordinator", "a").unwrap()["spec"], json!({"product": "mimir"}));
+    }
+
+    #[test]
+    fn what_is_removed_is_on_its_way_out() {
+        let removed = |kind: &str, name: &str| {
+            let proposal = Proposal::Remove(Vec::new(), (kind.to_owned(), name.to_owned()));
+            assert!(proposal.edits());
+            objects().with(&proposal, "n").unwrap()
+        };
+        let coordinator = removed("Coordinator", "a");
+        let object: Coordinator = coordinator.typed("Coordinator", "a").unwrap().unwrap();
+        assert!(object.metadata.deletion_timestamp.is_some());
+        assert!(coordinator.get("Coordinator", "b").unwrap()["metadata"]["deletionTimestamp"].is_null());
+        assert!(removed("Secret", "s3").get("Secret", "s3").is_none());
+        assert!(!Proposal::Replace(Vec::new()).edits());
     }
 
     #[test]

@@ -511,9 +511,17 @@ impl Engine {
                 edited(edits::apply(&mut self.state, documents, create_only))
             }
             Request::Delete { kind, name } => edited(edits::delete(&mut self.state, kind, &name)),
-            Request::Preview { documents, from_file } => {
-                match preview::compare(&self.state, &self.live, &self.plans, documents, from_file) {
-                    Ok(coordinators) => Response::Preview { coordinators },
+            Request::Preview { documents, from_file, delete, steps } => {
+                let edit = preview::Edit { documents, from_file, delete };
+                match preview::propose(&self.state, &self.live, &self.plans, edit) {
+                    Ok(proposed) => {
+                        // The steps of many units take a while, and the model does not wait for them.
+                        tokio::task::spawn_blocking(move || {
+                            let coordinators = proposed.compare(steps);
+                            let _ = question.answer.send(Response::Preview { coordinators });
+                        });
+                        return;
+                    }
                     Err(error) => Response::Refused { message: error.to_string() },
                 }
             }

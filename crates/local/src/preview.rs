@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use muster_api::Document;
+use muster_api::{Document, Kind};
 use muster_model::AppName;
 use muster_planner::{Observed, Plan, Preview, Rendition, preview};
 
@@ -11,31 +11,65 @@ use crate::gather::{Live, gather};
 use crate::state::State;
 use crate::up::{UpError, apply_file};
 
-/// Compares the model as it is with what it would be with these documents, by coordinator. Edits a copy, with the checks of a real edit.
-pub(crate) fn compare(
+/// An edit that is looked at.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Edit {
+    /// The documents that would be written.
+    pub documents: Vec<Document>,
+    /// Whether they come from a file.
+    pub from_file: bool,
+    /// What would be taken away after that.
+    pub delete: Option<(Kind, AppName)>,
+}
+
+/// The coordinators as they are and as they would be. To [`compare`](Self::compare) them may take a while, and needs nothing else.
+pub(crate) struct Proposed {
+    before: BTreeMap<AppName, Observed>,
+    /// Each with the load balancer's document that was published last.
+    after: Vec<(Observed, Option<Rendition>)>,
+    edits: bool,
+}
+
+/// Makes the edit on a copy, with the checks of a real edit.
+pub(crate) fn propose(
     state: &State,
     live: &Live,
     plans: &BTreeMap<AppName, Plan>,
-    documents: Vec<Document>,
-    from_file: bool,
-) -> Result<BTreeMap<AppName, Preview>, UpError> {
+    edit: Edit,
+) -> Result<Proposed, UpError> {
     let mut edited = state.clone();
-    if from_file {
-        apply_file(&mut edited, documents)?;
+    let edits = !edit.documents.is_empty() || edit.delete.is_some();
+    if edit.from_file {
+        apply_file(&mut edited, edit.documents)?;
     } else {
-        edits::apply(&mut edited, documents, false)?;
+        edits::apply(&mut edited, edit.documents, false)?;
+    }
+    if let Some((kind, name)) = edit.delete {
+        edits::delete(&mut edited, kind, &name)?;
     }
     let before: BTreeMap<AppName, Observed> =
         gather(state, live).into_iter().map(|observed| (observed.name.clone(), observed)).collect();
-    let compared = gather(&edited, live).into_iter().map(|after| {
+    let after = gather(&edited, live).into_iter().map(|after| {
         let published = plans.get(&after.name).and_then(|plan| plan.balancer_cluster.as_ref());
         let published = published.and_then(|cluster| cluster.documents.first_key_value());
         let balancer =
             published.map(|(revision, text)| Rendition { revision: revision.clone(), text: text.clone() });
-        let compared = preview(before.get(&after.name), &after, balancer);
-        (after.name, compared)
+        (after, balancer)
     });
-    Ok(compared.collect())
+    Ok(Proposed { after: after.collect(), before, edits })
+}
+
+impl Proposed {
+    /// What the edit changes, by coordinator, and with which `steps`.
+    pub(crate) fn compare(self, steps: bool) -> BTreeMap<AppName, Preview> {
+        let compared = self.after.into_iter().map(|(after, balancer)| {
+            let before = self.before.get(&after.name);
+            let compared = preview(before, &after, balancer);
+            let compared = if steps { compared.with_forecast(before, &after, self.edits) } else { compared };
+            (after.name, compared)
+        });
+        compared.collect()
+    }
 }
 
 #[cfg(test)]
@@ -57,9 +91,10 @@ mod tests {
         let mut state = State::new("m".to_owned(), 20, "id".to_owned());
         apply_file(&mut state, documents(MODEL))?;
         let before = state.clone();
-        let compared = compare(&state, &Live::default(), &BTreeMap::new(), documents(text), from_file);
+        let edit = Edit { documents: documents(text), from_file, delete: None };
+        let proposed = propose(&state, &Live::default(), &BTreeMap::new(), edit);
         assert_eq!(state, before);
-        Ok(compared?.remove(&AppName::new("mimir").unwrap()).unwrap())
+        Ok(proposed?.compare(false).remove(&AppName::new("mimir").unwrap()).unwrap())
     }
 
     #[test]
@@ -73,6 +108,27 @@ mod tests {
             assert!(text.contains("compactor_blocks_retention_period: 30d"), "{text}");
             assert!(compared.balancer.after.unwrap().text.contains("listen"));
         }
+    }
+
+    #[test]
+    fn a_removal_is_made_on_a_copy_and_its_steps_are_told() {
+        let mut state = State::new("m".to_owned(), 20, "id".to_owned());
+        apply_file(&mut state, documents(MODEL)).unwrap();
+        let mimir = AppName::new("mimir").unwrap();
+        let of = |edit: Edit| {
+            let proposed = propose(&state, &Live::default(), &BTreeMap::new(), edit);
+            proposed.map(|proposed| proposed.compare(true).remove(&mimir).unwrap().forecast.unwrap())
+        };
+        // Nothing was made yet.
+        assert_eq!(of(Edit::default()).unwrap().steps.len(), 2);
+        let removed = |name: &str| Edit {
+            delete: Some((Kind::Coordinator, AppName::new(name).unwrap())),
+            ..Edit::default()
+        };
+        let gone = of(removed("mimir")).unwrap();
+        assert!(gone.is_gone && gone.steps.is_empty(), "{gone:?}");
+        assert!(of(removed("nobody")).is_err());
+        assert!(!state.coordinators().any(|(.., removing)| removing));
     }
 
     #[test]

@@ -6,12 +6,13 @@
 //!
 //! The steps, each a module: [`validate`](self) the documents, decide on the `gate`, make the `config`, roll it out unit by unit
 //! (`rollout`) with a way back for what does not work (`trial`), lay out the load `balancer`, and word the `status`.
-//! [`preview`](fn@preview) says what an edit would change, [`specimens`] what units would be told if there were any.
+//! [`preview`](fn@preview) says what an edit would change, [`forecast`](fn@forecast) which steps are taken then, [`specimens`] what units would be told if there were any.
 
 mod balancer;
 mod claims;
 mod complaint;
 mod config;
+mod forecast;
 mod gate;
 mod observed;
 mod peers;
@@ -26,6 +27,7 @@ mod validate;
 
 pub use claims::{Claim, contested};
 pub use config::UNITS_FOR_THREE_COPIES;
+pub use forecast::{Act, Data, Forecast, Obstacle, Pace, Service, Step, Until, Wait, forecast};
 pub use observed::{CarryOver, ObjectStore, Observed, ObservedUnit, ObservedWorker, Probe, Seeds, Tls};
 pub use plan::{Plan, PlannedApplication, Published, plan};
 pub use preview::{Change, Preview, Rendition, preview};

@@ -5,6 +5,7 @@ use muster_model::{Finding, Reason, Revision, WorkloadStatus};
 use serde::{Deserialize, Serialize};
 
 use crate::balancer;
+use crate::forecast::Forecast;
 use crate::gate::Gate;
 use crate::observed::{ObjectStore, Observed, Probe};
 use crate::plan::{members, plan};
@@ -39,6 +40,9 @@ pub struct Preview {
     pub config: Change,
     /// The load balancer's nginx document, with the units that are there now.
     pub balancer: Change,
+    /// The steps that it takes, where they were asked for and it takes any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forecast: Option<Forecast>,
 }
 
 impl Preview {
@@ -89,6 +93,7 @@ pub fn preview(before: Option<&Observed>, after: &Observed, balancer: Option<Ren
             }),
         },
         balancer: Change { before: balancer, after: standing_balancer(&after) },
+        forecast: None,
         prevented: match rendered {
             Some(_) => Vec::new(),
             None => wrong.into_iter().filter(|finding| prevents(finding.reason)).collect(),
@@ -97,7 +102,7 @@ pub fn preview(before: Option<&Observed>, after: &Observed, balancer: Option<Ren
 }
 
 /// The same with an object store that answers, and without the config that was rendered last: it is not to be taken for a new one.
-fn answered(observed: &Observed) -> Observed {
+pub(crate) fn answered(observed: &Observed) -> Observed {
     let mut observed = observed.clone();
     if let ObjectStore::Related { probe, .. } = &mut observed.object_store {
         *probe = Probe::Ready { at: Timestamp::UNIX_EPOCH };

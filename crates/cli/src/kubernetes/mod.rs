@@ -34,7 +34,7 @@ use tokio::time::timeout;
 
 use crate::applications::TLS_SECRET_TYPE;
 use crate::failure::Failure;
-use crate::substrate::{Proposal, Substrate, UnitLog, Write};
+use crate::substrate::{Depth, Proposal, Substrate, UnitLog, Write};
 
 pub(crate) use connect::is_cluster_known;
 use documents::{Found, patch};
@@ -175,6 +175,11 @@ struct Edit {
     patch: Option<serde_json::Value>,
 }
 
+/// Documents as the API server takes them.
+fn values(documents: Vec<Document>) -> Result<Vec<serde_json::Value>, Failure> {
+    documents.into_iter().map(|document| serde_json::to_value(document).map_err(Failure::new)).collect()
+}
+
 fn names(edits: &[Edit]) -> String {
     edits.iter().map(|edit| edit.name.as_str()).collect::<Vec<_>>().join(", ")
 }
@@ -257,19 +262,22 @@ impl Substrate for Kubernetes {
     async fn preview(
         &mut self,
         proposal: Proposal,
+        depth: Depth,
         only: Option<&AppName>,
     ) -> Result<BTreeMap<AppName, Preview>, Failure> {
         let proposal = match proposal {
             Proposal::Nothing => muster_kubernetes::Proposal::Replace(Vec::new()),
-            Proposal::Edit(document) => {
-                let document = serde_json::to_value(document).map_err(Failure::new)?;
-                muster_kubernetes::Proposal::Replace(vec![document])
+            Proposal::Edit(documents) => muster_kubernetes::Proposal::Replace(values(documents)?),
+            Proposal::Remove(documents, kind, name) => {
+                let removed = (kind.to_string(), name.to_string());
+                muster_kubernetes::Proposal::Remove(values(documents)?, removed)
             }
             Proposal::File(documents) => muster_kubernetes::Proposal::Apply(
                 documents.into_iter().map(|(_, written)| written).collect(),
             ),
         };
-        let look = muster_kubernetes::preview(&self.client, &self.namespace, &proposal, only);
+        let look =
+            muster_kubernetes::preview(&self.client, &self.namespace, &proposal, depth == Depth::Steps, only);
         match timeout(PREVIEW_DEADLINE, look).await {
             Ok(Ok(previews)) => Ok(previews),
             Ok(Err(PreviewError::Refused(message))) => Err(Failure::new(message)),
@@ -277,7 +285,7 @@ impl Substrate for Kubernetes {
                 // The API server names the right that is missing.
                 Refusal::Server(status) if status.code == refusal::FORBIDDEN => {
                     Failure::new(format!("the API server refuses: {}", status.message)).hint(format!(
-                        "diff reads the coordinators, workers, units, pods and statefulsets of namespace {}, and the Secrets of \
+                        "a preview reads the coordinators, workers, units, pods and statefulsets of namespace {}, and the Secrets of \
                          the coordinator: its object store's, its certificate's, its -cluster and its -balancer",
                         self.namespace
                     ))

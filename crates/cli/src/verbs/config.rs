@@ -14,6 +14,7 @@ use crate::settings;
 use crate::substrate::{Substrate, Write};
 use crate::table::{Cell, Column, Table};
 use crate::text;
+use crate::verbs::plan;
 
 /// The machine-readable list.
 #[derive(Serialize)]
@@ -42,6 +43,9 @@ pub(crate) async fn run(
     let apps = Applications::new(substrate.documents().await?);
     if changes {
         let document = options::edit(&apps, app, &set, &args.reset)?;
+        if args.dry_run {
+            return plan::foresee_edit(vec![document], args.output, substrate, printer).await;
+        }
         let changed = substrate.apply(vec![document], Write::Replace).await?;
         let keys = set.keys().cloned().chain(args.reset.iter().cloned()).collect::<Vec<_>>().join(", ");
         printer.say(&if changed {
@@ -50,6 +54,9 @@ pub(crate) async fn run(
             format!("{app} is so already: {keys}")
         });
         return Ok(Answer::Yes);
+    }
+    if args.dry_run {
+        return Err(Failure::new("--dry-run is for changes; give KEY=VALUE pairs, or --reset KEY"));
     }
     let charm = apps.charm(app).map_err(Failure::from)?;
     let views = options::list(&apps, app)?;

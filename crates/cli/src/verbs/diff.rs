@@ -16,7 +16,7 @@ use crate::failure::{Answer, Failure};
 use crate::options;
 use crate::printer::Printer;
 use crate::settings;
-use crate::substrate::{Proposal, Substrate};
+use crate::substrate::{Depth, Proposal, Substrate};
 
 /// The machine-readable answer.
 #[derive(Serialize)]
@@ -61,14 +61,14 @@ pub(crate) async fn run(
             if set.is_empty() && args.reset.is_empty() {
                 (Proposal::Nothing, named)
             } else {
-                (Proposal::Edit(Box::new(options::edit(&apps, app, &set, &args.reset)?)), named)
+                (Proposal::Edit(vec![options::edit(&apps, app, &set, &args.reset)?]), named)
             }
         }
         (None, None) => return Err(Failure::new("give an application, or a file: muster diff -f FILE")),
     };
     // An option of a coordinator is nobody else's.
     let only = if args.file.is_none() { named.first() } else { None };
-    let previews = substrate.preview(proposal, only).await?;
+    let previews = substrate.preview(proposal, Depth::Documents, only).await?;
 
     let mut refusals = Vec::new();
     let mut answered = Answered { format_version: FORMAT_VERSION, changes: Vec::new(), warnings: Vec::new() };
@@ -107,7 +107,7 @@ pub(crate) async fn run(
 }
 
 /// The documents of a file, each also as it is written.
-fn read(path: &Path) -> Result<Vec<(Document, Value)>, Failure> {
+pub(crate) fn read(path: &Path) -> Result<Vec<(Document, Value)>, Failure> {
     let refuse = |problem: &dyn std::fmt::Display| Failure::new(format!("{}: {problem}", path.display()));
     let bytes = check::read(path).map_err(Failure::new)?;
     let documents = check::parse(&bytes).map_err(|problem| refuse(&problem))?;
@@ -120,11 +120,11 @@ fn read(path: &Path) -> Result<Vec<(Document, Value)>, Failure> {
 }
 
 /// The name of a document that is a coordinator.
-fn coordinator(document: &Document) -> Option<AppName> {
+pub(crate) fn coordinator(document: &Document) -> Option<AppName> {
     document.name().ok().filter(|_| nature(document) == Nature::Coordinator)
 }
 
-fn said(finding: &Finding) -> String {
+pub(crate) fn said(finding: &Finding) -> String {
     format!("{}: {}", subject(finding), finding.message)
 }
 

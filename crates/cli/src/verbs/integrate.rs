@@ -6,6 +6,7 @@ use crate::failure::{Answer, Failure};
 use crate::printer::Printer;
 use crate::relations;
 use crate::substrate::{Substrate, Write};
+use crate::verbs::plan;
 
 /// Relates two applications.
 pub(crate) async fn add(
@@ -17,6 +18,9 @@ pub(crate) async fn add(
     let relation = relations::between(&apps, &pair.one, &pair.other)?;
     let (holder, named) = relation.sides();
     match relation.add(&apps)? {
+        Some(document) if pair.look.dry_run => {
+            return plan::foresee_edit(vec![document], pair.look.output, substrate, printer).await;
+        }
         Some(document) => {
             substrate.apply(vec![document], Write::Replace).await?;
             printer.say(&format!("Related {holder} and {named}"));
@@ -35,7 +39,11 @@ pub(crate) async fn remove(
     let apps = Applications::new(substrate.documents().await?);
     let relation = relations::between(&apps, &pair.one, &pair.other)?;
     let (holder, named) = relation.sides();
-    substrate.apply(vec![relation.remove(&apps)?], Write::Replace).await?;
+    let document = relation.remove(&apps)?;
+    if pair.look.dry_run {
+        return plan::foresee_edit(vec![document], pair.look.output, substrate, printer).await;
+    }
+    substrate.apply(vec![document], Write::Replace).await?;
     printer.say(&format!("Removed the relation of {holder} and {named}"));
     Ok(Answer::Yes)
 }

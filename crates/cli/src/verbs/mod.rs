@@ -8,6 +8,7 @@ pub(crate) mod diff;
 pub(crate) mod explain;
 pub(crate) mod export;
 pub(crate) mod integrate;
+pub(crate) mod plan;
 pub(crate) mod remove;
 pub(crate) mod scale;
 pub(crate) mod status;
@@ -29,6 +30,7 @@ pub(crate) async fn run(
         ModelVerb::Deploy(args) => deploy::run(args, model, printer).await,
         ModelVerb::Config(args) => config::run(args, model, printer).await,
         ModelVerb::Diff(args) => diff::run(args, model, printer).await,
+        ModelVerb::Plan(args) => plan::run(args, model, printer).await,
         ModelVerb::Integrate(pair) => integrate::add(pair, model, printer).await,
         ModelVerb::RemoveRelation(pair) => integrate::remove(pair, model, printer).await,
         ModelVerb::RemoveApplication(args) => remove::run(args, model, printer).await,

@@ -5,7 +5,8 @@ use crate::args;
 use crate::failure::{Answer, Failure};
 use crate::printer::Printer;
 use crate::relations;
-use crate::substrate::{Substrate, Write};
+use crate::substrate::{Proposal, Substrate, Write};
+use crate::verbs::plan;
 
 /// Removes an application, after its relations: so a removal that is cut short leaves no document that names what
 /// is not there, and can be asked for again.
@@ -17,6 +18,10 @@ pub(crate) async fn run(
     let app = &args.app;
     let apps = Applications::new(substrate.documents().await?);
     let kind = apps.get(app).map_err(Failure::from)?.kind();
+    if args.look.dry_run {
+        let proposal = Proposal::Remove(relations::without(&apps, app), kind, app.clone());
+        return plan::foresee(proposal, None, args.look.output, substrate, printer).await;
+    }
     if printer.screen.interactive
         && !args.yes
         && !printer.confirm(&format!("Remove {app} with all its units?"))?

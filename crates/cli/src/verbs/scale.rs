@@ -8,6 +8,7 @@ use crate::failure::{Answer, Failure};
 use crate::printer::Printer;
 use crate::substrate::{Substrate, Write};
 use crate::text::counted;
+use crate::verbs::plan;
 
 /// Sets how many units an application has. Of a coordinator these are its load balancers.
 pub(crate) async fn run(
@@ -28,6 +29,9 @@ pub(crate) async fn run(
         }
     };
     let before = std::mem::replace(units, args.units);
+    if args.look.dry_run {
+        return plan::foresee_edit(vec![document], args.look.output, substrate, printer).await;
+    }
     let changed = substrate.apply(vec![document], Write::Replace).await?;
     let now = counted(args.units, "unit");
     printer.say(&if changed {

@@ -39,6 +39,12 @@ pub enum Request {
         /// Whether they would be given to `muster up` as a file, which leaves alone what it has not changed since it was last given.
         #[serde(default)]
         from_file: bool,
+        /// What would be taken away after that.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        delete: Option<(Kind, AppName)>,
+        /// Whether the steps are wanted too.
+        #[serde(default)]
+        steps: bool,
     },
     /// What `muster status` shows.
     Status,
