@@ -20,15 +20,20 @@ const TEMPO_APART: &[Worker] = &[
     ("i", 3, &["ingester"]),
     ("q", 2, &["querier"]),
 ];
-const TEMPO_PAIRS: &[Worker] =
-    &[("i", 3, &["ingester", "distributor"]), ("q", 2, &["querier", "query-frontend", "compactor"])];
+const TEMPO_TURNED: &[Worker] = &[
+    ("c", 1, &["query-frontend"]),
+    ("d", 3, &["ingester"]),
+    ("f", 1, &["compactor"]),
+    ("i", 2, &["distributor"]),
+    ("q", 1, &["querier"]),
+];
 const TEMPO_MIXED: &[Worker] = &[("all", 2, &["all"]), ("i", 3, &["ingester"])];
 
 /// The layouts of a product.
 fn layouts(product: Product) -> [&'static [Worker]; 5] {
     match product {
         Product::Mimir | Product::Loki => [ALL, APART, TURNED, MIXED, ONE],
-        Product::Tempo => [ALL, TEMPO_APART, TEMPO_PAIRS, TEMPO_MIXED, ONE],
+        Product::Tempo => [ALL, TEMPO_APART, TEMPO_TURNED, TEMPO_MIXED, ONE],
     }
 }
 

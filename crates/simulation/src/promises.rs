@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use muster_api::WorkerSpec;
 use muster_model::{RoleSet, RoleTable, UnitName, WorkloadStatus};
 use muster_planner::{Observed, ObservedUnit, Plan, Published};
 use muster_products::Workload;
@@ -37,14 +38,11 @@ fn declared(terms: &Terms, observed: &Observed) -> BTreeMap<UnitName, RoleSet> {
     declared
 }
 
-/// Whether a worker's roles are refused: it counts with what it runs then.
-fn is_refused(terms: &Terms, observed: &Observed) -> bool {
-    let workers = observed.workers.values().filter(|worker| !worker.removing);
-    workers.into_iter().any(|worker| {
-        let on = worker.spec.roles.iter().filter(|(_, on)| **on);
-        let roles: RoleSet = on.filter_map(|(role, _)| role.parse().ok()).collect();
-        terms.workload.assign_roles(&roles, false).is_err()
-    })
+/// Whether these roles are refused: their worker counts with what it runs then.
+pub(crate) fn is_refused(terms: &Terms, spec: &WorkerSpec) -> bool {
+    let on = spec.roles.iter().filter(|(_, on)| **on);
+    let roles: RoleSet = on.filter_map(|(role, _)| role.parse().ok()).collect();
+    (terms.table.exclusive && roles.len() > 1) || terms.workload.assign_roles(&roles, false).is_err()
 }
 
 fn is_coherent(terms: &Terms, observed: &Observed) -> bool {
@@ -78,7 +76,8 @@ pub(crate) fn of_plan(
     ground: &mut Ground,
 ) {
     honest(terms, observed, plan, ground);
-    if is_coherent(terms, observed) && !is_refused(terms, observed) {
+    let mut workers = observed.workers.values().filter(|worker| !worker.removing);
+    if is_coherent(terms, observed) && !workers.any(|worker| is_refused(terms, &worker.spec)) {
         coherent(terms, observed, changes, ground);
     }
 }

@@ -32,7 +32,8 @@ pub(crate) fn spoil(plan: &mut Plan, observed: &Observed, bug: Option<Bug>) {
                     }
                 }
                 Bug::RestartsAll if assigned.run == Run::Start => {
-                    if let Some(target) = plan.revision.clone().filter(|target| *target != assigned.revision) {
+                    if let Some(target) = plan.revision.clone().filter(|target| *target != assigned.revision)
+                    {
                         let next = Assignment { revision: target, ..assigned.clone() };
                         plan.assignments.insert(full, again(next));
                     }

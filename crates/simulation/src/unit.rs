@@ -1,6 +1,7 @@
 //! One unit: the agent's real machine, a process that behaves as its product does, and a disk.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -114,6 +115,15 @@ fn manners(assignment: &Assignment, cluster: &ClusterData, balances: bool) -> Ma
     ProductWorkload { binary: PathBuf::new() }.manners(assignment, cluster)
 }
 
+impl fmt::Display for Unit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let told = self.assigned.as_ref().map(|told| (told.epoch, told.run, told.revision.short()));
+        let says = self.report().map(|says| (says.epoch, says.service, says.ready, says.last_error));
+        let next = self.coming.values().next();
+        write!(f, "{} told {told:?} says {says:?} then {next:?}", self.name)
+    }
+}
+
 impl Unit {
     pub(crate) fn new(name: UnitName, address: String, balances: bool, now: Duration) -> Self {
         let mut unit = Self {
@@ -181,7 +191,8 @@ impl Unit {
             && match assigned.run {
                 Run::Start => machine.is_ready() && machine.applied() == Some(wanted),
                 Run::Stop => {
-                    self.process.is_none() && matches!(machine.service(), Service::Stopped | Service::Inactive)
+                    self.process.is_none()
+                        && matches!(machine.service(), Service::Stopped | Service::Inactive)
                 }
             }
     }
@@ -227,7 +238,8 @@ impl Unit {
     /// Lets the next thing happen that is due.
     pub(crate) fn happen(&mut self, ground: &mut Ground) {
         let is_due = self.coming.keys().next().is_some_and(|(at, _)| *at <= ground.now);
-        match self.coming.pop_first().filter(|_| is_due) {
+        let next = if is_due { self.coming.pop_first() } else { None };
+        match next {
             None => self.handle(Event::Timer, ground),
             Some((_, Coming::ToAgent(event))) => self.handle(event, ground),
             Some((_, Coming::AgentBack)) => self.agent_back(ground),

@@ -61,6 +61,7 @@ pub struct World {
     table: &'static RoleTable,
     workload: &'static dyn Workload,
     pub(crate) ground: Ground,
+    storage: Box<ObjectStorage>,
     spec: CoordinatorSpec,
     /// What users want, also of workers that are still on their way out.
     wanted: BTreeMap<AppName, WorkerSpec>,
@@ -111,6 +112,7 @@ impl World {
             table: role_table(start.product, version).expect("a supported version has a role table"),
             workload: workload(start.product),
             ground: Ground::new(start.product, bug),
+            storage: Box::new(storage()),
             spec,
             wanted,
             documents: BTreeMap::new(),
@@ -165,7 +167,8 @@ impl World {
             Step::Scale(worker, units) => self.edit_worker(worker, |spec| spec.units = units),
             Step::Toggle(worker, role) => {
                 let RoleTable { required, optional, meta, .. } = self.table;
-                let known: RoleSet = required.iter().chain(optional.iter()).chain(meta.keys().copied()).collect();
+                let known: RoleSet =
+                    required.iter().chain(optional.iter()).chain(meta.keys().copied()).collect();
                 let roles: Vec<Role> = known.iter().collect();
                 let role = roles[role as usize % roles.len()].to_string();
                 self.edit_worker(worker, |spec| {
@@ -333,7 +336,7 @@ impl World {
             removing: false,
             balancers,
             workers,
-            object_store: ObjectStore::Related { storage: Box::new(storage()), probe },
+            object_store: ObjectStore::Related { storage: self.storage.clone(), probe },
             tls: Tls::Off,
             remote_write: BTreeMap::new(),
             seeds: Seeds::Name("gossip:7946".to_owned()),
@@ -348,7 +351,7 @@ impl World {
         #[cfg(feature = "deliberate-bugs")]
         crate::sabotage::spoil(&mut plan, &observed, self.ground.bug);
         let changes = plan.changes(&observed);
-        let terms = promises::Terms { table: self.table, workload: self.workload };
+        let terms = self.terms();
         promises::of_plan(&terms, &observed, &plan, &changes, &mut self.ground);
 
         let mut effects = VecDeque::new();
@@ -380,7 +383,8 @@ impl World {
             effects.push_back(Effect::Assign { unit, next, takes });
         }
         effects.extend(changes.remove.into_iter().map(Effect::Remove));
-        let gone = observed.workers.iter().filter(|(name, w)| w.removing && plan.is_gone(name, &Self::name()));
+        let gone =
+            observed.workers.iter().filter(|(name, w)| w.removing && plan.is_gone(name, &Self::name()));
         effects.extend(gone.map(|(name, _)| Effect::Forget(name.clone())));
         self.effects = effects;
         self.last = Some(plan);
@@ -393,8 +397,7 @@ impl World {
                 self.addresses += 1;
                 let [high, low] = self.addresses.to_be_bytes();
                 let balances = *name.application() == Self::name();
-                let unit =
-                    Unit::new(name.clone(), format!("127.20.{high}.{low}"), balances, self.ground.now);
+                let unit = Unit::new(name.clone(), format!("127.20.{high}.{low}"), balances, self.ground.now);
                 self.units.entry(name).or_insert(unit);
             }
             Effect::Assign { unit, next, takes } => self.assign(&unit, next, takes),
@@ -549,8 +552,9 @@ impl World {
             };
             self.pass(wait);
         }
-        let status = self.last.as_ref().map(|plan| plan.status.to_string()).unwrap_or_default();
-        Err(format!("it never comes to rest: {status}"))
+        let busy = self.units.values().filter(|unit| !unit.rests() || !unit.has_settled());
+        let busy: Vec<_> = busy.map(Unit::to_string).collect();
+        Err(format!("it never comes to rest: {}; {}", self.status(), busy.join("; ")))
     }
 
     fn rest(&self) -> Rest {
@@ -582,10 +586,11 @@ impl World {
 
     /// Whether a worker's roles are refused, so that it keeps what it ran last.
     pub(crate) fn keeps_old_roles(&self) -> bool {
-        self.wanted.values().any(|spec| {
-            let on = spec.roles.iter().filter(|(_, on)| **on).filter_map(|(role, _)| role.parse().ok());
-            self.workload.assign_roles(&on.collect(), false).is_err()
-        })
+        self.wanted.values().any(|spec| promises::is_refused(&self.terms(), spec))
+    }
+
+    fn terms(&self) -> promises::Terms {
+        promises::Terms { table: self.table, workload: self.workload }
     }
 
     /// The last plan's status.
@@ -598,7 +603,7 @@ impl World {
 fn storage() -> ObjectStorage {
     let pairs = [
         ("endpoint", "http://127.0.0.1:9000"),
-        ("bucket", "b"),
+        ("bucket", "objects"),
         ("access-key", "AK"),
         ("secret-key", "SK"),
     ];

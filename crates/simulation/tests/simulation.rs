@@ -115,3 +115,17 @@ fn a_schedule_reads_as_it_prints_and_does_the_same_again() {
         assert_eq!(again.run(None, &mut Ends::new()), schedule.run(None, &mut Ends::new()));
     }
 }
+
+#[test]
+#[ignore = "a survey for people"]
+fn survey() {
+    let mut kinds = std::collections::BTreeMap::<String, Vec<u64>>::new();
+    let mut ends = Ends::new();
+    for seed in 0..number("MUSTER_SCHEDULES").unwrap_or(300) {
+        if let Err(fault) = Schedule::of(seed).run(None, &mut ends) {
+            println!("{seed}: {}", fault.to_string().chars().take(160).collect::<String>());
+            kinds.entry(fault.invariant.to_owned()).or_default().push(seed);
+        }
+    }
+    println!("{kinds:?}");
+}
