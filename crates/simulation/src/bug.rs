@@ -50,13 +50,13 @@ impl Bug {
     pub fn breaks(self) -> &'static [&'static str] {
         match self {
             Self::RemovesEarly | Self::TrustsTheExit => &["acknowledged writes"],
-            Self::StrandsData => &["acknowledged writes", "stranded data"],
+            Self::StrandsData => &["stranded data"],
             Self::RestartsAll => &["quorum budget"],
             Self::BreaksBeforeMake => &["coherence"],
             Self::ForgetsEpochs | Self::ObeysTheOld => &["monotone epochs"],
             Self::SaysActive => &["honest status"],
             Self::NeverQuiet => &["quiet in the end"],
-            Self::SkipsOne | Self::NeverRemoves => &["same end from every path", "converged in the end"],
+            Self::SkipsOne | Self::NeverRemoves => &["same end from every path"],
         }
     }
 

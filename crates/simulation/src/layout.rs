@@ -57,7 +57,7 @@ pub(crate) fn workers(product: Product, number: u32) -> BTreeMap<AppName, Worker
     let layouts = layouts(product);
     let layout = layouts[number as usize % layouts.len()];
     let spec = |units: u32, roles: &[&str]| WorkerSpec {
-        coordinator: Some("c".to_owned()),
+        coordinator: Some("coordinator".to_owned()),
         units,
         roles: roles.iter().map(|role| ((*role).to_owned(), true)).collect(),
         ..WorkerSpec::default()

@@ -25,10 +25,16 @@ fn find<'a>(observed: &'a Observed, name: &UnitName) -> Option<&'a ObservedUnit>
     observed.workers.get(name.application())?.units.get(&name.number())
 }
 
-/// The roles that the workers which stay declare, each with all its parts.
+/// The roles that the workers which stay declare, each with all its parts. One whose roles are refused counts with what it runs.
 fn declared(terms: &Terms, observed: &Observed) -> BTreeMap<UnitName, RoleSet> {
     let mut declared = BTreeMap::new();
     for (name, worker) in observed.workers.iter().filter(|(_, worker)| !worker.removing) {
+        if is_refused(terms, &worker.spec) {
+            let running = worker.units.iter().filter(|(_, unit)| unit.is_told_to_run());
+            let roles = |unit: &ObservedUnit| terms.table.expand(&unit.current_roles());
+            declared.extend(running.map(|(number, unit)| (name.unit(*number), roles(unit))));
+            continue;
+        }
         let on = worker.spec.roles.iter().filter(|(_, on)| **on);
         let roles: RoleSet = on.filter_map(|(role, _)| role.parse().ok()).collect();
         for number in 0..worker.spec.units {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use muster_agent::machine::backoff::Jitter;
 use muster_agent::machine::{Action, Event, Machine, Manners, Order, Outcome, ProcessNumber, StopSignal};
 use muster_agent::workload::{Product as ProductWorkload, Workload};
-use muster_model::{Product, Role, RoleSet, UnitName};
+use muster_model::{Product, Role, RoleSet, RoleTable, UnitName};
 use muster_products::Ending;
 use muster_relation::{Applied, Assignment, ClusterData, Report, Run, Service};
 
@@ -195,6 +195,23 @@ impl Unit {
                         && matches!(machine.service(), Service::Stopped | Service::Inactive)
                 }
             }
+    }
+
+    /// The roles that it was told to run, with all their parts.
+    pub(crate) fn is_to_run(&self, table: &RoleTable) -> RoleSet {
+        let starts = self.assigned.as_ref().filter(|assigned| assigned.run == Run::Start);
+        starts.map(|assigned| table.expand(&assigned.roles)).unwrap_or_default()
+    }
+
+    /// The roles of its process.
+    pub(crate) fn runs(&self, table: &RoleTable) -> RoleSet {
+        let process = self.process.as_ref();
+        process.map(|process| table.expand(&process.order.assignment.roles)).unwrap_or_default()
+    }
+
+    /// Whether its agent takes it that something may be on its disk alone.
+    pub(crate) fn holds_data(&self) -> bool {
+        self.marked.is_some()
     }
 
     /// Whether clients' data reaches it.
@@ -464,8 +481,9 @@ impl Unit {
             let time = if self.uploads == Uploads::Slow { SLOW_UPLOAD } else { UPLOAD };
             self.later(now + time, Coming::Uploaded(id));
         } else {
-            // What is in the log stays there.
-            self.later(now + END, Coming::Ends(id, true));
+            // What is in the log stays there. One that was starting fails.
+            let success = process.ready;
+            self.later(now + END, Coming::Ends(id, success));
         }
     }
 }

@@ -234,7 +234,7 @@ impl World {
     }
 
     fn name() -> AppName {
-        app("c")
+        app("coordinator")
     }
 
     fn timestamp(&self) -> Timestamp {
@@ -465,16 +465,30 @@ impl World {
                 let cluster = if unit.balances { &self.saved.balancer_cluster } else { &self.saved.cluster };
                 unit.deliver(cluster.as_ref(), &mut self.ground);
             }
-            if unit.has_settled() {
-                self.away.remove(&unit.name);
-            }
+            self.come_back();
         }
         self.ground.breaks("time passes", || "an agent runs in circles".to_owned());
     }
 
+    /// Forgets who was away and is not any more.
+    fn come_back(&mut self) {
+        let (units, table, workload) = (&self.units, self.table, self.workload);
+        self.away.retain(|name, rings| {
+            let Some(unit) = units.get(name).filter(|unit| !unit.has_settled()) else { return false };
+            // What it gave up it is away from until it has left.
+            let is_away = |role: Role| {
+                unit.is_to_run(table).contains(role)
+                    || unit.runs(table).contains(role)
+                    || (workload.holds_data(role) && unit.holds_data())
+            };
+            *rings = rings.iter().filter(|role| is_away(*role)).collect();
+            !rings.is_empty()
+        });
+    }
+
     /// What is checked after every step.
     fn look(&mut self) {
-        self.away.retain(|name, _| self.units.get(name).is_some_and(|unit| !unit.has_settled()));
+        self.come_back();
         let on_disks: BTreeSet<_> = self.units.values().flat_map(|unit| unit.disk.writes()).collect();
         let lost = |write: &&u64| !self.ground.bucket.contains(write) && !on_disks.contains(write);
         let lost = self.ground.acknowledged.iter().find(lost).copied();
