@@ -64,6 +64,24 @@ impl Schedule {
         end(&mut world, ends)
     }
 
+    /// What stands where after every step.
+    #[must_use]
+    pub fn trace(&self) -> String {
+        let mut world = World::new(self.start, None);
+        let mut text = String::new();
+        for step in &self.steps {
+            world.step(*step);
+            text.push_str(&format!("{step}: {}\n", world.describe()));
+        }
+        world.heal();
+        for _ in 0..20 {
+            world.round();
+            text.push_str(&format!("round: {}\n", world.describe()));
+            world.pass(std::time::Duration::from_secs(1));
+        }
+        text
+    }
+
     /// A short schedule that breaks the same invariant.
     #[must_use]
     pub fn shortened(&self, bug: Option<Bug>, invariant: &str, ends: &mut Ends) -> Self {

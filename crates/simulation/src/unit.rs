@@ -51,6 +51,7 @@ pub(crate) struct Process {
     /// What the agent calls it.
     number: ProcessNumber,
     pub(crate) order: Arc<Order>,
+    takes_writes: bool,
     pub(crate) ready: bool,
     /// Whether the next stop signal makes it upload and leave its ring.
     armed: bool,
@@ -96,9 +97,10 @@ pub(crate) struct Unit {
     sequence: u64,
 }
 
-/// The roles that hold acknowledged data, for the clients' sake.
-fn takes_writes(order: &Order) -> bool {
-    !order.manners.data_roles.is_empty()
+/// Whether a process with these roles takes what clients write, whatever its agent thinks.
+fn takes_writes(product: Product, roles: &RoleSet) -> bool {
+    let workload = muster_products::workload(product);
+    roles.iter().any(|role| role == Role::All || workload.holds_data(role))
 }
 
 fn manners(assignment: &Assignment, cluster: &ClusterData, balances: bool) -> Manners {
@@ -216,7 +218,7 @@ impl Unit {
 
     /// Whether clients' data reaches it.
     pub(crate) fn ingests(&self) -> bool {
-        self.process.as_ref().is_some_and(|p| p.ready && !p.stopping && takes_writes(&p.order))
+        self.process.as_ref().is_some_and(|p| p.ready && !p.stopping && p.takes_writes)
     }
 
     fn later(&mut self, at: Duration, what: Coming) {
@@ -294,7 +296,7 @@ impl Unit {
         let Some(process) = self.process.as_mut().filter(|p| p.id == id && !p.stopping) else { return };
         process.ready = true;
         let number = process.number;
-        if takes_writes(&process.order) {
+        if process.takes_writes {
             (self.in_ring, self.leaving) = (true, false);
             if ground.product == Product::Tempo {
                 self.disk.cut();
@@ -446,9 +448,8 @@ impl Unit {
         if self.process.is_some() {
             ground.breaks("one process per disk", || format!("{} starts a second process", self.name));
         }
-        if !takes_writes(&order)
-            && let Some(write) = ground.only_here(self.disk.writes())
-        {
+        let takes_writes = !self.balances && takes_writes(ground.product, &order.assignment.roles);
+        if !takes_writes && let Some(write) = ground.only_here(self.disk.writes()) {
             ground.breaks("stranded data", || {
                 let roles = &order.assignment.roles;
                 format!("{} runs {roles} over a disk that alone has write {write}", self.name)
@@ -460,7 +461,8 @@ impl Unit {
         }
         self.sequence += 1;
         let id = self.sequence;
-        self.process = Some(Process { id, number, order, ready: false, armed: false, stopping: false });
+        self.process =
+            Some(Process { id, number, order, takes_writes, ready: false, armed: false, stopping: false });
         let ready = if self.balances { LEAVE } else { READY };
         self.later(ground.now + ready, Coming::Ready(id));
         Event::Spawned(number)
@@ -471,7 +473,7 @@ impl Unit {
         let now = ground.now;
         let Some(process) = &mut self.process else { return };
         let id = process.id;
-        let uploads = takes_writes(&process.order) && (process.armed || ground.product == Product::Tempo);
+        let uploads = process.takes_writes && (process.armed || ground.product == Product::Tempo);
         if std::mem::replace(&mut process.stopping, true) {
             // A second signal ends it at once.
             return self.later(now + AT_ONCE, Coming::Ends(id, false));

@@ -137,6 +137,19 @@ impl World {
         self.ground.fault.as_ref()
     }
 
+    /// Tells what stands where, for people who look for a fault.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let units: Vec<_> = self.units.values().map(Unit::to_string).collect();
+        format!(
+            "{:?} {}\n  {}\n  away: {:?}",
+            self.ground.now,
+            self.status(),
+            units.join("\n  "),
+            self.away.keys()
+        )
+    }
+
     /// Takes one step.
     pub fn step(&mut self, step: Step) {
         match step {

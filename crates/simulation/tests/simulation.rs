@@ -73,6 +73,15 @@ fn schedules_that_once_failed_hold() {
     }
 }
 
+/// Prints what happens in the file that `MUSTER_SCRIPT` names.
+#[test]
+fn a_script_can_be_followed() {
+    if let Some(file) = env::var_os("MUSTER_SCRIPT") {
+        let schedule: Schedule = fs::read_to_string(file).unwrap().parse().unwrap();
+        println!("{}{:?}", schedule.trace(), schedule.run(None, &mut Ends::new()));
+    }
+}
+
 #[test]
 fn every_schedule_keeps_every_promise() {
     if let Some(seed) = number("MUSTER_SEED") {
