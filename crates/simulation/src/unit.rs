@@ -205,12 +205,6 @@ impl Unit {
         starts.map(|assigned| table.expand(&assigned.roles)).unwrap_or_default()
     }
 
-    /// The roles of its process.
-    pub(crate) fn runs(&self, table: &RoleTable) -> RoleSet {
-        let process = self.process.as_ref();
-        process.map(|process| table.expand(&process.order.assignment.roles)).unwrap_or_default()
-    }
-
     /// Whether its agent takes it that something may be on its disk alone.
     pub(crate) fn holds_data(&self) -> bool {
         self.marked.is_some()

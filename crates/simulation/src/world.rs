@@ -488,11 +488,9 @@ impl World {
         let (units, table, workload) = (&self.units, self.table, self.workload);
         self.away.retain(|name, rings| {
             let Some(unit) = units.get(name).filter(|unit| !unit.has_settled()) else { return false };
-            // What it gave up it is away from until it has left.
+            // What it gave up and what held data it is away from until it has uploaded all.
             let is_away = |role: Role| {
-                unit.is_to_run(table).contains(role)
-                    || unit.runs(table).contains(role)
-                    || (workload.holds_data(role) && unit.holds_data())
+                unit.is_to_run(table).contains(role) || (workload.holds_data(role) && unit.holds_data())
             };
             *rings = rings.iter().filter(|role| is_away(*role)).collect();
             !rings.is_empty()
