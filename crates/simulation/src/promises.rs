@@ -56,9 +56,10 @@ fn is_coherent(terms: &Terms, observed: &Observed) -> bool {
     roles.is_superset(&terms.table.required)
 }
 
-/// Whether all units are to stop, whatever they serve.
-pub(crate) fn stops_all(terms: &Terms, observed: &Observed) -> bool {
-    !is_coherent(terms, observed)
+/// Whether all units are to stop, whatever they serve. Whether roles are refused may depend on other workers: there the plan's word counts.
+pub(crate) fn stops_all(terms: &Terms, observed: &Observed, plan: &Plan) -> bool {
+    let refused = observed.workers.values().any(|worker| is_refused(terms, &worker.spec));
+    !is_coherent(terms, observed) || (refused && !plan.coverage.is_coherent())
 }
 
 /// Whether what the unit is told takes away a process that serves.

@@ -205,6 +205,12 @@ impl Unit {
         starts.map(|assigned| table.expand(&assigned.roles)).unwrap_or_default()
     }
 
+    /// Whether something beside the data says that it may hold some. An agent that is killed before the first process on a disk was ready
+    /// has not noted it (`seeds/open/agent-killed-before-ready.txt`): until that is mended, clients pass by such a process.
+    pub(crate) fn is_noted(&self, ground: &Ground) -> bool {
+        self.marked.is_some() || ground.has(Bug::StrandsData)
+    }
+
     /// Whether its agent takes it that something may be on its disk alone.
     pub(crate) fn holds_data(&self) -> bool {
         self.marked.is_some()

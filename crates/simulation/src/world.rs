@@ -390,7 +390,7 @@ impl World {
             effects.push_back(Effect::Save(Box::new(saved)));
         }
         effects.extend(changes.create.into_iter().map(Effect::Create));
-        let stops = promises::stops_all(&terms, &observed);
+        let stops = promises::stops_all(&terms, &observed, &plan);
         for (unit, next) in changes.assign {
             let takes = !stops && promises::takes(&observed, &unit, &next);
             effects.push_back(Effect::Assign { unit, next, takes });
@@ -532,7 +532,7 @@ impl World {
                 continue;
             }
             replicas += 1;
-            if unit.ingests() {
+            if unit.ingests() && unit.is_noted(&self.ground) {
                 unit.disk.append(write);
                 taken += 1;
             }
