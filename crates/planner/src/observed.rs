@@ -121,6 +121,13 @@ impl ObservedUnit {
         assigned.run == Run::Start && applied && self.answers()
     }
 
+    /// Whether the unit has said something since it got its last assignment. Until then it may be carrying out an earlier one that was
+    /// taken back.
+    pub(crate) fn obeys(&self) -> bool {
+        let (Some(assigned), Some(report)) = (&self.assigned, &self.report) else { return false };
+        report.epoch >= assigned.epoch
+    }
+
     /// Whether anybody can tell what the unit does: one that cannot be seen may serve all the same.
     #[must_use]
     pub fn is_seen(&self) -> bool {

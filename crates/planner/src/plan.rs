@@ -211,7 +211,7 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
         balancer::balancer(observed, &line, &listeners, tenant, &members, &observed.carry.leaving_balancer);
     let settled = publishes && balancer::all_run(observed, &before.revision);
     let alone = alone(&members, &line, &listeners);
-    let coming = coming(observed, &declared);
+    let coming = coming(observed, &declared, gate);
     let peers = Peers::choose(&members, &line);
     let terms = terms(observed, target.as_ref());
     let trials = Trials::judge(&members, &line, &terms, &observed.carry, now);
@@ -475,15 +475,16 @@ pub(crate) fn members<'a>(
     members
 }
 
-/// The units that are asked for and not yet made.
-fn coming(observed: &Observed, declared: &BTreeMap<AppName, Declared>) -> Vec<Coming> {
+/// The units that are asked for and not yet made, or not started before services may run again.
+fn coming(observed: &Observed, declared: &BTreeMap<AppName, Declared>, gate: Gate) -> Vec<Coming> {
+    let waits = |unit: &ObservedUnit| gate == Gate::Hold && !unit.is_told_to_run();
     observed
         .workers
         .iter()
         .filter_map(|(name, worker)| {
             let Some(Declared::Roles { assigned, .. }) = declared.get(name) else { return None };
             let wanted = wanted_units(worker.spec.units, worker.removing || observed.removing);
-            let units = wanted.filter(|number| !worker.units.contains_key(number)).count();
+            let units = wanted.filter(|number| worker.units.get(number).is_none_or(waits)).count();
             let units = u32::try_from(units).unwrap_or(u32::MAX);
             (units > 0).then(|| Coming { roles: assigned.clone(), units })
         })

@@ -441,9 +441,16 @@ impl Budget {
                 && !member.unit.has_stopped();
             for role in current.iter().filter(|_| member.unit.is_told_to_run() || stopping) {
                 *running.entry(role).or_insert(0) += 1;
-                if !member.unit.is_ready() {
+                if !(member.unit.is_ready() && member.unit.obeys()) {
                     *away.entry(role).or_insert(0) += 1;
                 }
+            }
+            // It gave up a role and is still uploading what it holds of it.
+            let drains = member.unit.report.as_ref().is_some_and(|r| r.holds_data && r.applied.is_none());
+            let former = line.workload.replicated_role();
+            if drains && !current.contains(former) {
+                *running.entry(former).or_insert(0) += 1;
+                *away.entry(former).or_insert(0) += 1;
             }
             for role in wanted.iter() {
                 *intended.entry(role).or_insert(0) += 1;

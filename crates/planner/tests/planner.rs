@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail by a panic")]
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use jiff::{SignedDuration, Timestamp};
 use muster_api::{ConditionStatus, ConditionType, CoordinatorSpec, Images, OnIncoherent, OptionValue};
 use muster_model::{Reason, Revision, Role, RoleSet, Secret, TlsMaterial, UnitName, WorkloadStatus, yaml};
@@ -418,6 +420,96 @@ fn gaining_units_are_ready_before_losing_ones_go() {
     cluster.settle();
     assert_eq!(cluster.status(), "active");
     assert!(!cluster.units().contains(&unit("w/0")));
+}
+
+/// While the object store is away nothing is started. What the new units are to take over stays.
+#[test]
+fn what_is_replaced_stays_while_others_cannot_start() {
+    let mut cluster = scalable();
+    cluster.settle();
+    cluster.observed.object_store = failed_store(Reason::ObjectStoreUnreachable);
+    cluster.deploy("all", worker(3, &["all"]));
+    for worker in cluster.observed.workers.values_mut() {
+        worker.removing = !worker.spec.roles.contains_key("all");
+    }
+    cluster.settle();
+    let runs = |cluster: &Cluster| {
+        let units: Vec<_> = cluster.units().into_iter().filter(|unit| cluster.runs(unit)).collect();
+        let apps: BTreeSet<_> = units.iter().map(|unit| unit.application().to_string()).collect();
+        apps
+    };
+    let before: BTreeSet<_> = scalable().observed.workers.keys().map(ToString::to_string).collect();
+    assert!(runs(&cluster).is_superset(&before), "{:?}", runs(&cluster));
+    cluster.observed.object_store = ready_store();
+    cluster.settle();
+    assert_eq!(cluster.status(), "active");
+    assert_eq!(runs(&cluster), BTreeSet::from(["all".to_owned(), "mimir".to_owned()]));
+}
+
+/// A unit that gave up its ring's role is away from it until it has uploaded what it holds.
+#[test]
+fn units_give_up_a_ring_one_after_the_other() {
+    let mut cluster = scalable();
+    cluster.deploy("new", worker(3, &["write"]));
+    cluster.settle();
+    let name = app("w");
+    cluster.worker("w").spec.roles = BTreeMap::from([("read".to_owned(), true)]);
+    let moved = |cluster: &mut Cluster| -> Vec<u32> {
+        let units = cluster.worker(name.as_str()).units.iter();
+        let told =
+            |unit: &ObservedUnit| unit.assigned.as_ref().is_some_and(|a| a.roles.contains(Role::Querier));
+        units.filter(|(_, unit)| told(unit)).map(|(number, _)| *number).collect()
+    };
+    let drain = |cluster: &mut Cluster| {
+        for _ in 0..10 {
+            cluster.plan();
+            cluster.advance(&unit("mimir/0"));
+            for number in moved(cluster) {
+                let unit = cluster.unit(&name.unit(number));
+                let epoch = unit.assigned.as_ref().unwrap().epoch;
+                let report = unit.report.as_mut().unwrap();
+                (report.epoch, report.applied, report.ready) = (epoch, None, false);
+                (report.service, report.holds_data) = (Service::Stopping, true);
+            }
+        }
+    };
+    drain(&mut cluster);
+    assert_eq!(moved(&mut cluster).len(), 1, "it still uploads");
+    let first = moved(&mut cluster)[0];
+    cluster.unit(&name.unit(first)).report.as_mut().unwrap().holds_data = false;
+    cluster.settle();
+    assert_eq!(moved(&mut cluster).len(), 3);
+}
+
+/// An assignment that is taken back may have been obeyed before that is known.
+#[test]
+fn nobody_is_taken_while_another_one_has_not_said_what_it_obeys() {
+    let mut cluster = monolith(3);
+    cluster.settle();
+    set_retention(&mut cluster, "30d");
+    let changed = |cluster: &mut Cluster| {
+        let units = cluster.worker("w").units.iter();
+        let old = |unit: &ObservedUnit| {
+            let (told, said) = (unit.assigned.as_ref().unwrap(), unit.report.as_ref().unwrap());
+            said.epoch < told.epoch
+        };
+        units.filter(|(_, unit)| old(unit)).map(|(number, _)| *number).collect::<Vec<_>>()
+    };
+    while changed(&mut cluster).is_empty() {
+        cluster.plan();
+        cluster.advance(&unit("mimir/0"));
+    }
+    assert_eq!(changed(&mut cluster), [0]);
+    // The edit is taken back, and the last unit is to go.
+    cluster.observed.spec.config.clear();
+    cluster.worker("w").spec.units = 2;
+    for _ in 0..10 {
+        cluster.plan();
+        cluster.advance(&unit("mimir/0"));
+    }
+    assert!(cluster.unit(&unit("w/2")).is_told_to_run(), "w/0 has said nothing yet");
+    cluster.settle();
+    assert_eq!(cluster.units(), [unit("mimir/0"), unit("w/0"), unit("w/1")]);
 }
 
 #[test]

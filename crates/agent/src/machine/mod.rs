@@ -64,6 +64,8 @@ pub struct Machine {
     holds: Option<Arc<Order>>,
     /// What came of the tries to get it there, if there were any.
     drain: Option<Drain>,
+    /// The process that made all its leave calls: its orderly end uploads what it holds, that of another may be a mere restart's.
+    left: Option<ProcessNumber>,
     phase: Phase,
     shutdown: bool,
     exited: bool,
@@ -132,6 +134,7 @@ impl Default for Machine {
             check_again: None,
             holds: None,
             drain: None,
+            left: None,
             phase: Phase::Idle,
             shutdown: false,
             exited: false,
@@ -175,7 +178,8 @@ impl Machine {
                 }
             }
             Event::Exited { process, cause, success, lines, jitter } => {
-                let ending = if success { Ending::Orderly } else { Ending::Other };
+                let has_left = self.left.take_if(|left| *left == process).is_some();
+                let ending = if success && has_left { Ending::Orderly } else { Ending::Other };
                 self.process_exited(process, cause, ending, lines, jitter, now, &mut actions);
             }
             Event::Inspected(left, jitter) => self.inspected(left, jitter, now, &mut actions),
@@ -557,10 +561,12 @@ impl Machine {
         if let Phase::Leaving { process: p, order, .. } = &self.phase
             && *p == process
         {
-            if let Err(problem) = result {
-                self.problem = Some(problem);
+            let order = Arc::clone(order);
+            match result {
+                Ok(()) => self.left = Some(process),
+                Err(problem) => self.problem = Some(problem),
             }
-            self.terminate(process, Arc::clone(order), now, actions);
+            self.terminate(process, order, now, actions);
         }
     }
 

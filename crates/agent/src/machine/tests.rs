@@ -254,6 +254,7 @@ impl World {
     /// From now on everything works.
     fn recover(&mut self) {
         self.dice.clear();
+        // With a config that is refused nobody becomes ready, but for what took data before it was.
         let works = |process: &Process| {
             let holds = self.marked.as_ref().is_some_and(|marked| marked.same_process(&process.order));
             process.order.assignment.revision != revision(BAD) || holds
@@ -559,6 +560,32 @@ fn a_unit_does_not_leave_before_nothing_is_left_on_its_disk() {
     machine.handle(ended(2), again + OKAY_DELAY);
     assert_eq!(machine.handle(left(None), again + OKAY_DELAY), [Action::Mark(None)]);
     assert_eq!((machine.service(), machine.holds_data(), machine.drain()), (Service::Stopped, false, None));
+}
+
+/// A mere restart leaves on the disk what is in the log, and so does a stop whose calls were refused.
+#[test]
+fn an_orderly_end_proves_nothing_unless_the_unit_was_asked_to_leave() {
+    let holder = order(Ask { data: true, ..start(1, 0) });
+    let stop = || Event::Assigned(order(Ask { data: true, run: Run::Stop, ..start(3, 1) }));
+    let up = || {
+        let mut machine = Machine::default();
+        machine.handle(Event::Assigned(Arc::clone(&holder)), MS);
+        machine.handle(Event::Spawned(1), MS);
+        machine.handle(Event::Ready(1, true), MS);
+        machine
+    };
+    let mut restarts = up();
+    restarts.handle(Event::Assigned(order(Ask { data: true, ..start(2, 1) })), MS);
+    let told = restarts.handle(Event::Checked(Outcome::Accepted, Jitter::default()), MS);
+    assert!(told.contains(&Action::Stop(1, StopSignal::Terminate)), "{told:?}");
+    restarts.handle(stop(), MS);
+    let mut refused = up();
+    assert_eq!(refused.handle(stop(), MS).last(), Some(&Action::Leave(1, Arc::clone(&holder))));
+    refused.handle(Event::Left(1, Err("503".to_owned())), MS);
+    for mut machine in [restarts, refused] {
+        let inspected = machine.handle(ended(1), MS * 2);
+        assert_eq!(inspected, [Action::Inspect(Arc::clone(&holder), Ending::Other)]);
+    }
 }
 
 /// The pod, or the agent, was made anew while its unit was leaving: what stands beside the data says what is to be done.

@@ -14,7 +14,7 @@ const LAYERS: &[&[&str]] = &[
     &["muster-telemetry", "muster-s3", "muster-agent", "muster-kubernetes", "muster-local"],
     &["muster-coordinator", "muster-worker", "muster-cli"],
     &["muster-bundle"],
-    &["muster-testkit", "xtask", "muster-tests"],
+    &["muster-simulation", "muster-testkit", "xtask", "muster-tests"],
 ];
 
 /// Layers up to this are pure: no async, clock, environment, files, network or randomness.
