@@ -115,10 +115,7 @@ mod tests {
         assert!(of(&[(BLOCK, "{}")], Ending::Orderly).is_some(), "it noted nothing");
         let uploaded = r#"{"version":1,"shipped":{"01KB3Q0000000000000000000A":1764265000000}}"#;
         const LOG: &str = "tsdb/anonymous/wal/00000000";
-        assert_eq!(
-            of(&[(BLOCK, "{}"), (LOG, "x"), (NOTES, "{\"shipped\":null}")], Ending::Orderly).is_some(),
-            true
-        );
+        assert!(of(&[(BLOCK, "{}"), (LOG, "x"), (NOTES, "{\"shipped\":null}")], Ending::Orderly).is_some());
         let files: &'static [_] = Box::leak(Box::new([(BLOCK, "{}"), (LOG, "x"), (NOTES, uploaded)]));
         assert_eq!(of(files, Ending::Orderly), None);
         assert!(
