@@ -237,7 +237,9 @@ async fn a_unit_keeps_what_it_could_not_upload_until_it_could() -> anyhow::Resul
 
     store.proxy.set(Mode::Pass);
     let gone = |status: &Value| status["applications"][leaving].is_null();
-    model.wait("the unit to be gone", LEFT, gone).await?;
+    model.wait("the unit to be gone", LEFT, gone).await.with_context(|| {
+        fs::read_to_string(model.unit_directory(&unit).join("agent.log")).unwrap_or_default()
+    })?;
     model.wait_active(ACTIVE).await?;
     traffic.finish().await?;
     model.stop().await?;

@@ -332,11 +332,12 @@ impl Engine {
                 || self.plans.values().find(|plan| plan.workers.contains_key(app)).map(|plan| &plan.cluster);
             let Some(shared) = own.or_else(of_coordinator) else { continue };
             match (&record.assigned, shared) {
+                // One that stops may have to take up again what it holds, and is told where that goes.
+                (Some(assignment), Some(shared)) => self.agents.tell(unit, update(assignment, shared)),
                 // To stop, a unit needs nothing else: not even an object store that is there.
-                (Some(assignment), _) if assignment.run == Run::Stop => {
+                (Some(assignment), None) if assignment.run == Run::Stop => {
                     self.agents.tell(unit, update(assignment, &nothing));
                 }
-                (Some(assignment), Some(shared)) => self.agents.tell(unit, update(assignment, shared)),
                 _ => {}
             }
         }
