@@ -61,7 +61,8 @@ pub(crate) fn balancer(
     add(&|m| m.unit.is_told_to_run() && m.unit.answered());
     // Those that are on their way serve as soon as they can, without another document in between.
     let opening = !observed.carry.opened && !is_complete(members, line);
-    let coming = || members.iter().filter_map(|m| Some((m, m.unit.address.as_deref()?, m.comes_with()?)));
+    let unready = || members.iter().filter(|m| !m.unit.is_ready());
+    let coming = || unready().filter_map(|m| Some((m, m.unit.address.as_deref()?, m.comes_with()?)));
     for (_, _, roles) in coming().filter(|(_, _, roles)| !roles.contains(Role::All)) {
         provided.extend(line.table.expand(roles).iter());
     }

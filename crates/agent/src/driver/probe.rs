@@ -1,6 +1,7 @@
 //! Watches whether a workload is ready.
 
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use muster_relation::Waiting;
@@ -15,8 +16,10 @@ use crate::workload::Probe;
 
 /// How long one look may take.
 const TIMEOUT: Duration = Duration::from_secs(1);
-/// Between two looks at a process that was started a moment ago: most are ready within seconds, and others wait for them.
-const AT_FIRST: Duration = Duration::from_millis(40);
+/// Between two looks at a process that was started a moment ago: a small part of the time that it has taken so far, because others wait
+/// for it, within these bounds.
+const AT_FIRST: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_millis(40);
+const PART: u32 = 32;
 const A_MOMENT: Duration = Duration::from_secs(5);
 /// The same for one that is not ready a while later.
 const SOON: Duration = Duration::from_millis(100);
@@ -74,7 +77,9 @@ pub(crate) async fn watch(
         let pause = match ready {
             true if failures == 0 => CALM,
             false if since.elapsed() > PATIENCE => LATER,
-            false if since.elapsed() < A_MOMENT => AT_FIRST,
+            false if since.elapsed() < A_MOMENT => {
+                (since.elapsed() / PART).clamp(*AT_FIRST.start(), *AT_FIRST.end())
+            }
             _ => SOON,
         };
         sleep(pause).await;
