@@ -265,7 +265,7 @@ async fn what_an_edit_would_change_is_shown_to_who_may_read_what_it_depends_on()
     kubectl(&["create", "rolebinding", "viewer", "--role=viewer", "--serviceaccount=shop:viewer"]);
     let viewer = kubeconfig_of(&site, "shop", "viewer");
     let (_, said) = diff_as(&viewer, &["mimir"], 2);
-    for words in ["secrets \"mimir-balancer\" is forbidden", "cannot get resource", "diff reads"] {
+    for words in ["secrets \"mimir-balancer\" is forbidden", "cannot get resource", "a preview reads"] {
         assert!(said.contains(words), "{words:?} is not in {said}");
     }
     let named = ["s3", "mimir-cluster", "mimir-balancer"].map(|name| format!("--resource-name={name}"));
