@@ -37,6 +37,9 @@ pub const OKAY_DELAY: Duration = Duration::from_secs(1);
 pub const CALM_DELAY: Duration = backoff::LIMIT;
 /// How long the calls of a leaving unit may take together.
 pub const LEAVE_DELAY: Duration = Duration::from_secs(15);
+/// How long a process that tries again to upload what the last one left is let alone: Tempo puts such uploads off by up to 10 s, and
+/// forgets those that it has put off when it is asked to end.
+pub const STAY: Duration = Duration::from_secs(15);
 /// How long a process that holds nothing any more may take to end.
 const EMPTY_DELAY: Duration = Duration::from_secs(5);
 /// How long a process that was started where nothing ran may take to become ready without a check of its config: long enough that a
@@ -118,6 +121,8 @@ struct Alive {
     order: Arc<Order>,
     since: Duration,
     okay: bool,
+    /// Whether it has lived for [`STAY`].
+    stayed: bool,
     ready: bool,
     waiting: Option<Waiting>,
     reloading: Option<Arc<Order>>,
@@ -220,7 +225,8 @@ impl Machine {
     pub fn deadline(&self) -> Option<Duration> {
         let phase = match &self.phase {
             Phase::Idle | Phase::Spawning { .. } | Phase::Inspecting => None,
-            Phase::Alive(alive) => (!alive.okay).then(|| alive.since + OKAY_DELAY),
+            Phase::Alive(alive) if !alive.okay => Some(alive.since + OKAY_DELAY),
+            Phase::Alive(alive) => (!alive.stayed && self.drain.is_some()).then(|| alive.since + STAY),
             Phase::Killing { until, .. } => (*until < Duration::MAX).then_some(*until),
             Phase::Leaving { until, .. }
             | Phase::Terminating { until, .. }
@@ -471,6 +477,7 @@ impl Machine {
                 order: Arc::clone(order),
                 since: now,
                 okay: false,
+                stayed: false,
                 ready: false,
                 waiting: None,
                 reloading: None,
@@ -603,6 +610,9 @@ impl Machine {
 
     /// What the passing of time alone changes.
     fn pass_time(&mut self, now: Duration, actions: &mut Vec<Action>) {
+        if let Phase::Alive(alive) = &mut self.phase {
+            alive.stayed |= now >= alive.since + STAY;
+        }
         match &mut self.phase {
             Phase::Alive(alive) if !alive.okay && now >= alive.since + OKAY_DELAY => {
                 alive.okay = true;
@@ -671,7 +681,7 @@ impl Machine {
             (Phase::Idle, None, _) => self.inspect(Ending::Other, actions),
             (Phase::Idle, Some(_), Some(holds)) => self.spawn(holds, actions),
             // One that tries again is asked to leave once it has taken up what the last one left.
-            (Phase::Alive(alive), tried, _) if tried.is_none() || alive.ready => {
+            (Phase::Alive(alive), tried, _) if tried.is_none() || (alive.ready && alive.stayed) => {
                 let alive = alive.clone();
                 self.stop_for_good(&alive, now, actions);
             }

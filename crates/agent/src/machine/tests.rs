@@ -396,7 +396,7 @@ proptest! {
         world.assign(Ask { run: Run::Stop, ..start(epoch + 1, 0) });
         // One that has tried before tries again after a wait, and leaves once it is ready.
         world.recover();
-        world.pass(backoff::LIMIT * 2 + LEAVE_DELAY + Duration::from_secs(5) + KILL_TIME);
+        world.pass(backoff::LIMIT * 2 + STAY + LEAVE_DELAY + Duration::from_secs(5) + KILL_TIME);
         prop_assert!(world.live.is_empty());
     }
 }
@@ -554,11 +554,13 @@ fn a_unit_does_not_leave_before_nothing_is_left_on_its_disk() {
         [],
         "it takes up what the last one left first"
     );
-    let asked = machine.handle(Event::Ready(2, true), again + OKAY_DELAY);
-    assert_eq!(asked, [Action::Leave(2, Arc::clone(&holder))]);
-    machine.handle(Event::Left(2, Ok(())), again + OKAY_DELAY);
-    machine.handle(ended(2), again + OKAY_DELAY);
-    assert_eq!(machine.handle(left(None), again + OKAY_DELAY), [Action::Mark(None)]);
+    assert_eq!(machine.handle(Event::Ready(2, true), again + OKAY_DELAY), []);
+    let stayed = again + STAY;
+    assert_eq!(machine.deadline(), Some(stayed));
+    assert_eq!(machine.handle(Event::Timer, stayed), [Action::Leave(2, Arc::clone(&holder))]);
+    machine.handle(Event::Left(2, Ok(())), stayed);
+    machine.handle(ended(2), stayed);
+    assert_eq!(machine.handle(left(None), stayed), [Action::Mark(None)]);
     assert_eq!((machine.service(), machine.holds_data(), machine.drain()), (Service::Stopped, false, None));
 }
 
