@@ -39,8 +39,12 @@ pub(super) fn held(assigned: &RoleSet, disk: &dyn Disk, _: Ending) -> io::Result
     }
     let mut left = 0;
     for name in disk.names(LOG)?.iter().filter(|name| *name != COMPLETE) {
-        let pages = disk.names(&format!("{LOG}/{name}"))?;
-        left += usize::from(pages.iter().any(|page| page.bytes().all(|b| b.is_ascii_digit())));
+        let block = format!("{LOG}/{name}");
+        let pages = disk.names(&block)?;
+        let mut pages = pages.iter().filter(|page| page.bytes().all(|b| b.is_ascii_digit()));
+        // A block that nothing was written to has an empty page.
+        left +=
+            usize::from(pages.any(|page| disk.length(&format!("{block}/{page}")).map_or(true, |l| l > 0)));
     }
     let complete = format!("{LOG}/{COMPLETE}");
     for tenant in disk.names(&complete)? {
@@ -112,6 +116,8 @@ mod tests {
             None,
             "nothing was written to it"
         );
+        let empty = of(&[("wal/u1+single-tenant+vParquet4/0000000001", "")]);
+        assert_eq!(empty, None, "its page is empty");
         let pages = of(&[
             ("wal/u1+single-tenant+vParquet4/meta.json", "{}"),
             ("wal/u1+single-tenant+vParquet4/0000000001", "x"),
