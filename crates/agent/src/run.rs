@@ -263,20 +263,6 @@ impl Agent {
 fn report(settings: &Settings, machine: &Machine, problems: &BTreeMap<Topic, String>) -> Report {
     let problems: Vec<_> =
         machine.problem().into_iter().chain(problems.values().map(String::as_str)).collect();
-    Report {
-        instance: settings.instance.clone(),
-        address: settings.address.to_string(),
-        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-        epoch: machine.epoch(),
-        applied: machine.applied(),
-        service: machine.service(),
-        ready: machine.is_ready(),
-        waiting: machine.waiting().cloned(),
-        check: machine.check().cloned(),
-        holds_data: machine.holds_data(),
-        drain: machine.drain().cloned(),
-        last_exit: machine.last_exit().cloned(),
-        last_error: (!problems.is_empty()).then(|| problems.join("; ")),
-        restarts: machine.restarts(),
-    }
+    let unit = Report::new(&*settings.instance, settings.address.to_string(), env!("CARGO_PKG_VERSION"));
+    Report { last_error: (!problems.is_empty()).then(|| problems.join("; ")), ..machine.report(unit) }
 }

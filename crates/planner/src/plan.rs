@@ -255,7 +255,8 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
     replace.extend(balancer::replace(observed, &balancers_wanted).map(|number| observed.name.unit(number)));
 
     carry.published = target.clone();
-    carry.opened |= gate == Gate::Open && !members.is_empty() && balancer::is_complete(&members, &line);
+    carry.opened =
+        carry.opened || (gate == Gate::Open && !members.is_empty() && balancer::is_complete(&members, &line));
     carry.leaving_balancer = rollout.leaving_balancer.clone();
     let ends = |halt: &&Halt| halt.what == Trouble::Ends;
     carry.halted = rollout.halt.as_ref().filter(ends).map(|halt| halt.unit.clone());

@@ -9,23 +9,7 @@ use muster_api::OptionValue;
 use muster_model::{Reason, Role, RoleSet, UnitName};
 use muster_planner::{Act, Data, Forecast, Pace, Service, forecast, preview};
 use muster_relation::{Drain, Run};
-use muster_testkit::cluster::{Cluster, app, worker};
-
-fn monolith(units: u32) -> Cluster {
-    let mut cluster = Cluster::new(&[("w", worker(units, &["all"]))]);
-    cluster.settle();
-    cluster
-}
-
-fn scalable() -> Cluster {
-    let mut cluster = Cluster::new(&[
-        ("r", worker(2, &["read"])),
-        ("w", worker(3, &["write"])),
-        ("b", worker(2, &["backend"])),
-    ]);
-    cluster.settle();
-    cluster
-}
+use muster_testkit::cluster::{Cluster, app, monolith, scalable, worker};
 
 /// A monolith that is asked in one edit to be read, write and backend.
 fn to_be_split() -> Cluster {

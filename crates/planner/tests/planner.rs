@@ -12,27 +12,11 @@ use muster_planner::{
     specimens,
 };
 use muster_relation::{Check, Run, Service};
-use muster_testkit::cluster::{Cluster, app, failed_store, ready_store, storage, worker};
+use muster_testkit::cluster::{Cluster, app, failed_store, monolith, ready_store, scalable, storage, worker};
 use proptest::prelude::*;
 
 fn unit(name: &str) -> UnitName {
     name.parse().unwrap()
-}
-
-fn monolith(units: u32) -> Cluster {
-    let mut cluster = Cluster::new(&[("w", worker(units, &["all"]))]);
-    cluster.settle();
-    cluster
-}
-
-fn scalable() -> Cluster {
-    let mut cluster = Cluster::new(&[
-        ("r", worker(2, &["read"])),
-        ("w", worker(3, &["write"])),
-        ("b", worker(2, &["backend"])),
-    ]);
-    cluster.settle();
-    cluster
 }
 
 fn check_blocked(cluster: &mut Cluster, expect: &[&str]) {

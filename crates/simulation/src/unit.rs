@@ -166,22 +166,7 @@ impl Unit {
     /// What its agent says now.
     pub(crate) fn report(&self) -> Option<Report> {
         let machine = self.agent.as_ref()?;
-        Some(Report {
-            instance: self.address.clone(),
-            address: self.address.clone(),
-            agent_version: String::new(),
-            epoch: machine.epoch(),
-            applied: machine.applied(),
-            service: machine.service(),
-            ready: machine.is_ready(),
-            waiting: machine.waiting().cloned(),
-            check: machine.check().cloned(),
-            holds_data: machine.holds_data(),
-            drain: machine.drain().cloned(),
-            last_exit: machine.last_exit().cloned(),
-            last_error: machine.problem().map(str::to_owned),
-            restarts: machine.restarts(),
-        })
+        Some(machine.report(Report::new(&*self.address, &*self.address, "")))
     }
 
     /// Whether it has done what it was told and came to rest with it.

@@ -54,6 +54,13 @@ struct Saved {
     balancer_cluster: Option<ClusterData>,
 }
 
+impl Saved {
+    /// What the units of this one's kind share.
+    fn shared_with(&self, unit: &Unit) -> Option<&ClusterData> {
+        if unit.balances { self.balancer_cluster.as_ref() } else { self.cluster.as_ref() }
+    }
+}
+
 /// The simulated cluster.
 #[derive(Clone)]
 pub struct World {
@@ -457,8 +464,7 @@ impl World {
     fn deliver(&mut self) {
         if self.api_is_up {
             for unit in self.units.values_mut() {
-                let cluster = if unit.balances { &self.saved.balancer_cluster } else { &self.saved.cluster };
-                unit.deliver(cluster.as_ref(), &mut self.ground);
+                unit.deliver(self.saved.shared_with(unit), &mut self.ground);
             }
         }
     }
@@ -475,8 +481,7 @@ impl World {
             self.ground.now = self.ground.now.max(at);
             unit.happen(&mut self.ground);
             if self.api_is_up {
-                let cluster = if unit.balances { &self.saved.balancer_cluster } else { &self.saved.cluster };
-                unit.deliver(cluster.as_ref(), &mut self.ground);
+                unit.deliver(self.saved.shared_with(unit), &mut self.ground);
             }
             self.come_back();
         }
@@ -583,12 +588,11 @@ impl World {
     }
 
     fn rest(&self) -> Rest {
-        let status = self.last.as_ref().map(|plan| plan.status.to_string()).unwrap_or_default();
         let runs = self.units.values().filter(|unit| !unit.balances).filter_map(|unit| {
             let order = &unit.process.as_ref()?.order.assignment;
             Some((unit.name.clone(), (order.roles.clone(), order.revision.to_string())))
         });
-        Rest { status, runs: runs.collect() }
+        Rest { status: self.status(), runs: runs.collect() }
     }
 
     /// The first acknowledged write that no query finds.

@@ -62,6 +62,26 @@ pub fn worker(units: u32, roles: &[&str]) -> WorkerSpec {
     }
 }
 
+/// A cluster at rest whose worker `w` has so many units that run everything.
+#[must_use]
+pub fn monolith(units: u32) -> Cluster {
+    let mut cluster = Cluster::new(&[("w", worker(units, &["all"]))]);
+    cluster.settle();
+    cluster
+}
+
+/// A cluster at rest with workers `r` (2 units, read), `w` (3, write) and `b` (2, backend).
+#[must_use]
+pub fn scalable() -> Cluster {
+    let mut cluster = Cluster::new(&[
+        ("r", worker(2, &["read"])),
+        ("w", worker(3, &["write"])),
+        ("b", worker(2, &["backend"])),
+    ]);
+    cluster.settle();
+    cluster
+}
+
 /// A coordinator `mimir` with its workers, and what their agents do.
 #[derive(Clone)]
 pub struct Cluster {

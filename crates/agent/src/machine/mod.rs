@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use muster_products::Ending;
-use muster_relation::{Applied, Check, Drain, Exit, Run, Service, Waiting};
+use muster_relation::{Applied, Check, Drain, Exit, Report, Run, Service, Waiting};
 
 use self::backoff::{Backoff, Jitter};
 pub use self::event::{Action, Event, Outcome, ProcessNumber};
@@ -323,6 +323,25 @@ impl Machine {
     #[must_use]
     pub fn problem(&self) -> Option<&str> {
         self.problem.as_deref()
+    }
+
+    /// What is true of the unit, with what `unit` says of itself.
+    #[must_use]
+    pub fn report(&self, unit: Report) -> Report {
+        Report {
+            epoch: self.epoch(),
+            applied: self.applied(),
+            service: self.service(),
+            ready: self.is_ready(),
+            waiting: self.waiting().cloned(),
+            check: self.check.clone(),
+            holds_data: self.holds_data(),
+            drain: self.drain().cloned(),
+            last_exit: self.last_exit.clone(),
+            last_error: self.problem.clone(),
+            restarts: self.restarts,
+            ..unit
+        }
     }
 
     fn alive_mut(&mut self, process: ProcessNumber) -> Option<&mut Alive> {
