@@ -7,7 +7,7 @@ use kube::CustomResource;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
-use crate::{Condition, UnitStatusMessage};
+use crate::{Condition, TransitionStatus, UnitStatusMessage};
 
 /// A coordinator: the single point of integration of one product.
 #[derive(CustomResource, Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
@@ -220,6 +220,9 @@ pub struct CoordinatorStatus {
     /// How far the units are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<RolloutStatus>,
+    /// How far the deployment is on its way to what is asked for. Absent where nothing is under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transition: Option<TransitionStatus>,
     /// Where clients send to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoints: Option<Endpoints>,

@@ -9,6 +9,7 @@ mod coordinator;
 mod document;
 mod model_status;
 mod status;
+mod transition;
 #[allow(clippy::duplicated_attributes)]
 mod unit;
 #[allow(clippy::duplicated_attributes)]
@@ -25,6 +26,7 @@ pub use coordinator::{
 pub use document::{Document, DocumentError, Kind, secret_values};
 pub use model_status::{ApplicationStatus, FORMAT_VERSION, ModelStatus, UnitView};
 pub use status::{Condition, ConditionStatus, ConditionType};
+pub use transition::{TransitionPhase, TransitionStatus, TransitionWork};
 pub use unit::{Unit, UnitSpec, UnitStatus};
 pub use worker::{Retain, Storage, UnitStatusMessage, Worker, WorkerSpec, WorkerStatus};
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use muster_model::{AppName, Coverage, Product, Role, Status, UnitName};
 use serde::{Deserialize, Serialize};
 
-use crate::{Condition, RolloutStatus};
+use crate::{Condition, RolloutStatus, TransitionStatus};
 
 /// The version of the JSON form. Grows when a field goes or changes its meaning, not when one is added.
 pub const FORMAT_VERSION: u32 = 1;
@@ -65,6 +65,9 @@ pub struct ApplicationStatus {
     /// How far the units are, of coordinators.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<RolloutStatus>,
+    /// How far it is on its way to what is asked for, of coordinators. Absent where nothing is under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transition: Option<TransitionStatus>,
     /// Where clients send to: `push`, `query`, `s3`, by purpose.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub endpoints: BTreeMap<String, String>,

@@ -193,6 +193,7 @@ pub(crate) fn application(
         coverage: None,
         revision: None,
         rollout: None,
+        transition: None,
         endpoints: BTreeMap::new(),
         units: BTreeMap::new(),
     }

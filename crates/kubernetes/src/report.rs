@@ -29,6 +29,7 @@ pub(crate) fn coordinator_status(
         coverage: plan.coverage.units.iter().map(|(role, units)| (role.to_string(), *units)).collect(),
         revision: plan.revision.as_ref().map(ToString::to_string),
         rollout: Some(plan.rollout.clone()),
+        transition: plan.transition.clone(),
         endpoints: Some(Endpoints {
             gateway: format!("{scheme}://{}:{port}", gateway_address(observed.name.as_str(), namespace)),
         }),

@@ -61,6 +61,7 @@ pub(crate) fn model_status(
                 coverage: None,
                 revision: None,
                 rollout: None,
+        transition: None,
                 endpoints: BTreeMap::new(),
                 units: units(state, live, &name, planned),
             },
@@ -116,6 +117,7 @@ fn of_coordinator(
         coverage: Some(plan.coverage.clone()),
         revision: plan.revision.as_ref().map(ToString::to_string),
         rollout: Some(plan.rollout.clone()),
+        transition: plan.transition.clone(),
         endpoints,
         units: units(state, live, name, Some(&plan.balancers)),
     }
@@ -163,6 +165,7 @@ fn plain(charm: &str, status: Status, scale: u32, endpoints: BTreeMap<String, St
         coverage: None,
         revision: None,
         rollout: None,
+        transition: None,
         endpoints,
         units: BTreeMap::new(),
     }

@@ -22,6 +22,7 @@ mod remote_write;
 mod rollout;
 mod specimen;
 mod status;
+mod transition;
 mod trial;
 mod validate;
 

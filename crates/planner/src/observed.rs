@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Rendered;
 use crate::remote_write::RemoteWriteTarget;
+use crate::transition::Transition;
 use crate::trial::{Failure, Trial};
 
 /// The epoch of an assignment that no agent ever got.
@@ -329,6 +330,9 @@ pub struct CarryOver {
     /// The [place](crate::Claim::place) in an object store that the units were last allowed to run with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store: Option<String>,
+    /// What is under way from what ran to what is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) transition: Option<Transition>,
 }
 
 impl CarryOver {
@@ -336,6 +340,9 @@ impl CarryOver {
     pub fn remember(&mut self, earlier: &Self) {
         self.rendered.clone_from(&earlier.rendered);
         self.trials.clone_from(&earlier.trials);
+        if let (Some(transition), Some(earlier)) = (&mut self.transition, &earlier.transition) {
+            transition.remember(earlier);
+        }
     }
 
     /// The last good revision, where it is another one than the target and its text is at hand.

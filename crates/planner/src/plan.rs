@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
-use muster_api::{Condition, RolloutStatus};
+use muster_api::{Condition, RolloutStatus, TransitionStatus};
 use muster_model::route::Listener;
 use muster_model::{
     AppName, Coverage, Finding, HTTP_PORT, Reason, Revision, Role, RoleSet, Status, UnitName, WorkloadStatus,
@@ -20,6 +20,7 @@ use crate::peers::Peers;
 use crate::remote_write;
 use crate::rollout::{Coming, Course, Halt, Member, Others, Rollout, Trouble, Want, rollout};
 use crate::status::{self, Progress};
+use crate::transition::{self, AskedRoles, Scene};
 use crate::trial::{DEADLINE_SECONDS, Terms, Trials};
 use crate::validate::{self, Declared, Line};
 
@@ -43,6 +44,8 @@ pub struct Plan {
     pub revision: Option<Revision>,
     /// How far the worker units are.
     pub rollout: RolloutStatus,
+    /// How far they are on the way from what ran to what is asked for. Absent where nothing is under way.
+    pub transition: Option<TransitionStatus>,
     /// The load balancer's units.
     pub balancers: PlannedApplication,
     /// Each worker's units.
@@ -273,7 +276,24 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
     carry.documents = documents(&observed.carry, rendered.as_ref(), &members, &rollout, &carry);
     let cluster = cluster(observed, &line, &carry);
 
+    let under_way = transition::follow(&Scene::new(
+        observed,
+        &line,
+        &members,
+        &rollout,
+        &assignments,
+        &replace,
+        &findings,
+        gate,
+        target.as_ref(),
+        &asked_roles(&declared),
+    ));
+    let is_mere_rollout = under_way.as_ref().is_some_and(|(transition, _)| transition.is_mere_rollout());
+    let (kept, transition) = under_way.unzip();
+    carry.transition = kept;
+
     let mut progress = progress(observed, &line, &declared, &members, &rollout, target.as_ref(), gate);
+    progress.transition = transition.as_ref().filter(|_| !(is_mere_rollout && rollout.under_way));
     // A document that it is told right now is yet to be taken up.
     progress.balancers_current &= observed
         .balancers
@@ -298,6 +318,7 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
         status,
         conditions,
         rollout: RolloutStatus { updated: progress.updated, total: progress.total },
+        transition,
         balancers,
         workers,
         coverage,
@@ -312,6 +333,16 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
         wake_at: wake_at(observed, now).into_iter().chain(next_deadline.map(|at| at.max(now))).min(),
         findings,
     }
+}
+
+/// What is asked of those workers whose declaration can be followed.
+fn asked_roles(declared: &BTreeMap<AppName, Declared>) -> AskedRoles {
+    let roles = declared.iter().filter_map(|(name, declared)| match declared {
+        Declared::Roles { assigned, .. } => Some((name.clone(), assigned.clone())),
+        Declared::Nothing => Some((name.clone(), RoleSet::new())),
+        Declared::Rejected => None,
+    });
+    roles.collect()
 }
 
 /// What the target is tried with.
@@ -369,6 +400,7 @@ fn hold_everything(observed: &Observed, findings: Vec<Finding>, now: Timestamp) 
         coverage: Coverage::default(),
         revision: None,
         rollout: RolloutStatus::default(),
+        transition: None,
         balancers,
         workers,
         replace: BTreeSet::new(),
@@ -610,6 +642,7 @@ fn progress<'a>(
             && balancers().all(ObservedUnit::answers),
         balancers_current: balancers().all(ObservedUnit::is_ready),
         gate,
+        transition: None,
     }
 }
 

@@ -108,6 +108,8 @@ pub(crate) struct Rollout {
     pub(crate) under_way: bool,
     /// Whether some unit's process is still to be changed.
     pub(crate) pending: bool,
+    /// Those whose process is still to be changed and is not yet.
+    pub(crate) later: BTreeSet<UnitName>,
 }
 
 impl Rollout {
@@ -212,6 +214,7 @@ fn decide(
         let now = member.unit.assigned.as_ref().filter(|now| now.run == Run::Start);
         if let (Some(now), false) = (now, member.unit.can_be_changed() || member.want == Want::StopAtOnce) {
             result.pending = true;
+            result.later.insert(member.name.clone());
             result.assignments.insert(member.name.clone(), now.clone());
             continue;
         }
@@ -244,6 +247,9 @@ fn decide(
         } else {
             if allowed {
                 result.leaving_balancer.insert(member.name.clone());
+            }
+            if !goes {
+                result.later.insert(member.name.clone());
             }
             if let Some(now) = &member.unit.assigned {
                 // The process stays as it is; new seeds may reach it all the same.

@@ -1,6 +1,6 @@
 //! The words: what each unit's, each worker's and the coordinator's status says.
 
-use muster_api::{Condition, ConditionStatus, ConditionType};
+use muster_api::{Condition, ConditionStatus, ConditionType, TransitionStatus};
 use muster_model::{AppName, Coverage, Finding, Reason, RoleSet, Status, Subject, WorkloadStatus};
 use muster_relation::{Assignment, Drain, Exit, Report, Run, Service};
 
@@ -116,7 +116,12 @@ pub(crate) fn of_worker_unit(
 /// What keeps a unit that has tried to leave.
 pub(crate) fn undrained(drain: &Drain) -> String {
     let times = if drain.tries == 1 { "once".to_owned() } else { format!("{} times", drain.tries) };
-    format!("keeps what is not in the object store yet ({}): tried {times}, and is trying again", drain.why)
+    let again = Drain::AGAIN_AFTER.as_secs();
+    format!(
+        "keeps what is not in the object store yet ({}): tried {times}, and tries again once its process is ready and has been up \
+         for {again} s",
+        drain.why
+    )
 }
 
 /// The status of one load balancer unit.
@@ -248,6 +253,8 @@ pub(crate) struct Progress<'a> {
     /// Whether every load balancer unit has taken up its latest document: until then it may know of no ready unit.
     pub(crate) balancers_current: bool,
     pub(crate) gate: Gate,
+    /// What is under way, unless it is no more than that a config is rolled out.
+    pub(crate) transition: Option<&'a TransitionStatus>,
 }
 
 /// The coordinator's status.
@@ -270,6 +277,14 @@ pub(crate) fn of_coordinator(findings: Status, progress: &Progress<'_>) -> Statu
                 Status::new(WorkloadStatus::Error, format!("rollout halted: {unit} did not come back: {why}"))
             }
             Trouble::Ends => Status::new(WorkloadStatus::Error, format!("{unit} does not come back: {why}")),
+        }
+    } else if let Some(transition) = progress.transition {
+        let message = &transition.message;
+        if progress.unready_roles.is_empty() {
+            Status::new(WorkloadStatus::Maintenance, message.clone())
+        } else {
+            let roles = progress.unready_roles.to_string().replace(',', ", ");
+            Status::new(WorkloadStatus::Waiting, format!("{message}; no ready unit yet for {roles}"))
         }
     } else if progress.rollout.under_way {
         Status::new(WorkloadStatus::Maintenance, format!("rolling out {revision}: {updated}/{total} units"))

@@ -1,5 +1,7 @@
 //! What a unit tells the coordinator.
 
+use std::time::Duration;
+
 use muster_model::{Revision, RoleSet};
 use serde::{Deserialize, Serialize};
 
@@ -124,6 +126,12 @@ pub struct Drain {
     pub tries: u32,
     /// What is not in the object store after the last try, in one line.
     pub why: String,
+}
+
+impl Drain {
+    /// How long the process that tries again is let alone before it is asked to leave again: Tempo puts uploads off by up to 10 s, and
+    /// forgets those that it has put off when it is asked to end.
+    pub const AGAIN_AFTER: Duration = Duration::from_secs(15);
 }
 
 /// How a process ended.

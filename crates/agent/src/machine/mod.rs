@@ -37,9 +37,8 @@ pub const OKAY_DELAY: Duration = Duration::from_secs(1);
 pub const CALM_DELAY: Duration = backoff::LIMIT;
 /// How long the calls of a leaving unit may take together.
 pub const LEAVE_DELAY: Duration = Duration::from_secs(15);
-/// How long a process that tries again to upload what the last one left is let alone: Tempo puts such uploads off by up to 10 s, and
-/// forgets those that it has put off when it is asked to end.
-pub const STAY: Duration = Duration::from_secs(15);
+/// How long a process that tries again to upload what the last one left is let alone.
+pub const STAY: Duration = Drain::AGAIN_AFTER;
 /// How long a process that holds nothing any more may take to end.
 const EMPTY_DELAY: Duration = Duration::from_secs(5);
 /// How long a process that was started where nothing ran may take to become ready without a check of its config: long enough that a

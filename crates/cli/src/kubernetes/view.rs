@@ -106,6 +106,7 @@ fn of_coordinator(found: &Found, spec: &CoordinatorSpec, units: &Units<'_>) -> A
         }),
         revision: said.revision.clone(),
         rollout: said.rollout.clone(),
+        transition: said.transition.clone(),
         ..application(
             format!("{}-coordinator-k8s", spec.product),
             status(found, &said.status, &said.message, said.observed_generation),
@@ -206,6 +207,7 @@ fn application(charm: String, status: Status, conditions: Vec<muster_api::Condit
         coverage: None,
         revision: None,
         rollout: None,
+        transition: None,
         endpoints: BTreeMap::new(),
         units: BTreeMap::new(),
     }

@@ -8,6 +8,7 @@ mod record;
 mod service;
 mod step;
 
+pub(crate) use step::spans;
 pub use step::{Act, Data, Forecast, Obstacle, Pace, Service, Step, Until, Wait};
 
 use jiff::Timestamp;

@@ -331,7 +331,7 @@ impl std::fmt::Display for Wait {
 }
 
 /// The names of units, those of one application as a span where they follow each other: `w/0…/2, w/7`.
-fn spans<'a>(units: impl Iterator<Item = &'a UnitName>) -> String {
+pub(crate) fn spans<'a>(units: impl Iterator<Item = &'a UnitName>) -> String {
     let mut sorted: Vec<&UnitName> = units.collect();
     sorted.sort_unstable();
     sorted.dedup();
