@@ -242,6 +242,9 @@ pub(crate) struct Status {
     #[arg(short, long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "1",
           value_parser = clap::value_parser!(u16).range(1..=3600))]
     pub(crate) watch: Option<u16>,
+    /// Show what is under way instead: the phases, what they wait for and why, and the steps that are left
+    #[arg(long, conflicts_with = "watch")]
+    pub(crate) transition: bool,
     /// The form of the output
     #[arg(short, long, default_value = "tabular", value_name = "FORMAT")]
     pub(crate) output: StatusFormat,

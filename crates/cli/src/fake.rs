@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use muster_api::{ApplicationStatus, Document, FORMAT_VERSION, Kind, ModelStatus, UnitView};
+use muster_api::{
+    ApplicationStatus, Document, FORMAT_VERSION, Kind, ModelStatus, TransitionPhase, TransitionStatus,
+    TransitionWork, UnitView,
+};
 use muster_model::{AppName, Product, Role, Status, WorkloadStatus};
 use muster_planner::{Observed, Preview, plan, preview};
 
@@ -247,4 +250,29 @@ pub(crate) fn starting() -> ModelStatus {
     let mut s3 = application("s3-integrator", Active, "", 0);
     s3.product = None;
     model_status([("mimir", mimir), ("mimir-read", read), ("s3", s3)])
+}
+
+/// The same while units of `mimir-read` go, one of which cannot yet.
+pub(crate) fn in_transition() -> ModelStatus {
+    let mut status = starting();
+    let phase =
+        |work, units: &str, total, done| TransitionPhase { work, units: units.to_owned(), total, done };
+    let message = "transition 2/3: draining mimir-read/10 (2 blocks), 1 more to follow; edited half-way, mimir-read/2 taken back";
+    let why = "mimir-read/10, which keeps what is not in the object store yet (2 blocks)";
+    let transition = TransitionStatus {
+        message: message.to_owned(),
+        phase: 2,
+        phases: vec![
+            phase(TransitionWork::MakeReady, "mimir-write/0…/2", 3, 3),
+            phase(TransitionWork::Drain, "mimir-read/10…/12", 3, 1),
+            phase(TransitionWork::Remove, "mimir-read/10…/12", 3, 1),
+        ],
+        waits_for: vec![why.to_owned()],
+        edited: vec!["mimir-read/2: taken back, nothing was begun".to_owned()],
+    };
+    if let Some(mimir) = status.applications.get_mut(&app("mimir")) {
+        mimir.status = Status::new(WorkloadStatus::Maintenance, message);
+        mimir.transition = Some(transition);
+    }
+    status
 }

@@ -30,6 +30,7 @@ mod status_view;
 mod substrate;
 mod table;
 mod text;
+mod transition_view;
 mod up;
 mod verbs;
 

@@ -244,18 +244,18 @@ pub(crate) fn changes(before: Option<&ModelStatus>, after: &ModelStatus) -> Vec<
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::fake::{app, application, model_status, starting, unit};
+    use crate::fake::{app, application, in_transition, model_status, starting, unit};
 
     fn screen(width: usize, colour: bool) -> Screen {
         Screen { width, height: None, colour, interactive: false }
     }
 
     /// Compares with a file of `src/golden/`; `MUSTER_BLESS=1` writes it.
-    fn check_golden(name: &str, actual: &str) {
+    pub(crate) fn check_golden(name: &str, actual: &str) {
         let path = format!("{}/src/golden/{name}.txt", env!("CARGO_MANIFEST_DIR"));
         if std::env::var_os("MUSTER_BLESS").is_some() {
             std::fs::write(&path, actual).unwrap();
@@ -271,6 +271,7 @@ mod tests {
             assert!(shown.lines().all(|line| text::width(line) <= width), "{shown}");
             check_golden(&format!("status-{width}"), &shown);
         }
+        check_golden("status-transition", &tables(&in_transition(), screen(100, false)));
         check_golden("status-colour", &tables(&starting(), screen(100, true)));
         check_golden("status-empty", &tables(&model_status([]), screen(100, false)));
         let none =

@@ -61,7 +61,7 @@ pub(crate) fn model_status(
                 coverage: None,
                 revision: None,
                 rollout: None,
-        transition: None,
+                transition: None,
                 endpoints: BTreeMap::new(),
                 units: units(state, live, &name, planned),
             },

@@ -125,7 +125,10 @@ pub(crate) struct Scene<'a> {
 pub(crate) type AskedRoles = BTreeMap<AppName, RoleSet>;
 
 impl<'a> Scene<'a> {
-    #[expect(clippy::too_many_arguments, reason = "each is a result of its own of the one plan that calls this")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is a result of its own of the one plan that calls this"
+    )]
     pub(crate) fn new(
         observed: &'a Observed,
         line: &'a Line,
@@ -145,8 +148,7 @@ impl<'a> Scene<'a> {
         });
         let units = if observed.removing { 0 } else { observed.spec.units };
         let balancers = (observed.name.clone(), Application { units, roles: RoleSet::new() });
-        let asked =
-            Asked { revision: target.cloned(), applications: workers.chain([balancers]).collect() };
+        let asked = Asked { revision: target.cloned(), applications: workers.chain([balancers]).collect() };
         let members = members.iter().map(|member| (&member.name, member)).collect();
         Self { observed, line, members, rollout, assignments, replace, findings, gate, asked }
     }
@@ -212,7 +214,8 @@ impl<'a> Scene<'a> {
             } else {
                 self.observed.workers.get(name).map(|worker| &worker.units)
             };
-            let is_asked = self.gate == Gate::Open && (*name == self.observed.name || !asked.roles.is_empty());
+            let is_asked =
+                self.gate == Gate::Open && (*name == self.observed.name || !asked.roles.is_empty());
             let missing = (0..asked.units).filter(|number| !there.is_some_and(|t| t.contains_key(number)));
             for number in missing.filter(|_| is_asked) {
                 note(Work::MakeReady, name.unit(number));
@@ -414,8 +417,7 @@ impl Transition {
                 }
             }
         }
-        let edited =
-            Edited { kept: kept.into_iter().collect(), goes_on: goes_on.into_iter().collect() };
+        let edited = Edited { kept: kept.into_iter().collect(), goes_on: goes_on.into_iter().collect() };
         Self::begin(scene, works).map(|begun| Self { edited, ..begun })
     }
 
@@ -442,11 +444,8 @@ impl Transition {
             self.phases.iter().map(|(work, units)| phase(*work, units, self.at, scene)).collect();
         let place = self.phases.keys().filter(|work| **work <= self.at).count();
         let present = self.phases.get(&self.at);
-        let left: Vec<UnitName> = present
-            .into_iter()
-            .flat_map(Units::names)
-            .filter(|name| !scene.is_done(self.at, name))
-            .collect();
+        let left: Vec<UnitName> =
+            present.into_iter().flat_map(Units::names).filter(|name| !scene.is_done(self.at, name)).collect();
         let is_told = |name: &&UnitName| {
             let rollout = scene.rollout;
             !rollout.later.contains(*name) || rollout.leaving_balancer.contains(*name)
@@ -533,9 +532,8 @@ impl Units {
 
 impl Edited {
     fn lines(&self) -> Vec<String> {
-        let said = |units: &Units, what: &str| {
-            (!units.is_empty()).then(|| format!("{}: {what}", units.text()))
-        };
+        let said =
+            |units: &Units, what: &str| (!units.is_empty()).then(|| format!("{}: {what}", units.text()));
         let kept = said(&self.kept, "taken back, nothing was begun");
         let goes_on = said(&self.goes_on, "rolls forward, something was begun that cannot be undone");
         kept.into_iter().chain(goes_on).collect()

@@ -5,7 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
-use muster_api::{ConditionStatus, ConditionType, CoordinatorSpec, Images, OnIncoherent, OptionValue};
+use muster_api::{
+    ConditionStatus, ConditionType, CoordinatorSpec, Images, OnIncoherent, OptionValue, TransitionStatus,
+};
 use muster_model::{Reason, Revision, Role, RoleSet, Secret, TlsMaterial, UnitName, WorkloadStatus, yaml};
 use muster_planner::{
     Claim, ObjectStore, Observed, ObservedUnit, Probe, RemoteWriteTarget, Rendition, Tls, contested, preview,
@@ -1359,6 +1361,23 @@ fn start() -> Cluster {
     ])
 }
 
+/// Of one transition no phase comes again, and what is active is not under way.
+fn check_transition(before: &mut Option<TransitionStatus>, cluster: &Cluster) {
+    let last = cluster.last.as_ref().unwrap();
+    let now = last.transition.clone();
+    assert!(now.is_none() || last.status.status != WorkloadStatus::Active, "{now:#?}");
+    if let (Some(before), Some(now)) = (&*before, &now) {
+        let parts = |transition: &TransitionStatus| {
+            let phases = transition.phases.iter();
+            phases.map(|phase| (phase.work, phase.units.clone())).collect::<Vec<_>>()
+        };
+        let same = parts(before) == parts(now);
+        assert!(!same || now.phase >= before.phase, "{before:#?} {now:#?}");
+        assert!(now.phases.iter().all(|phase| phase.done <= phase.total && phase.total > 0), "{now:#?}");
+    }
+    *before = now;
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
 
@@ -1371,10 +1390,12 @@ proptest! {
         let mut cluster = start();
         for (edit, schedule) in &script {
             apply(&mut cluster, edit);
+            let mut phase = None;
             for step in schedule {
                 let before = cluster.clone();
                 cluster.plan();
                 check_plan(&before, &cluster);
+                check_transition(&mut phase, &cluster);
                 let units = cluster.units();
                 if !units.is_empty() {
                     let name = step.get(&units);
@@ -1389,6 +1410,7 @@ proptest! {
         cluster.observed.object_store = ready_store();
         cluster.settle();
         prop_assert!(!cluster.plan(), "quiet in the end");
+        prop_assert_eq!(&cluster.last.as_ref().unwrap().transition, &None);
 
         let mut direct = start();
         for (edit, _) in &script {

@@ -94,6 +94,9 @@ fn honest(terms: &Terms, observed: &Observed, plan: &Plan, ground: &mut Ground) 
     if plan.status.status != WorkloadStatus::Active {
         return;
     }
+    if let Some(transition) = &plan.transition {
+        ground.breaks("honest status", || format!("it is active, and {:?}", transition.message));
+    }
     let ready: RoleSet = units(observed)
         .filter(|(_, unit)| unit.answers())
         .filter_map(|(_, unit)| unit.report.as_ref()?.applied.as_ref())

@@ -120,6 +120,9 @@ fn end(world: &mut World, ends: &mut Ends) -> Result<(), Fault> {
         world.step(Step::Set(3));
         rest = settle(world)?;
     }
+    if let Some(message) = world.transition() {
+        return Err(fault("honest status", format!("all is at rest, and {message:?}")));
+    }
     if let Some(write) = world.unreadable() {
         return Err(fault("acknowledged writes", format!("nobody can read write {write} in the end")));
     }

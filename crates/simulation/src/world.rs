@@ -622,6 +622,11 @@ impl World {
         promises::Terms { table: self.table, workload: self.workload }
     }
 
+    /// What the last plan says is under way.
+    pub(crate) fn transition(&self) -> Option<&str> {
+        Some(self.last.as_ref()?.transition.as_ref()?.message.as_str())
+    }
+
     /// The last plan's status.
     #[must_use]
     pub fn status(&self) -> String {

@@ -29,7 +29,7 @@ struct Answered {
 /// What is to be done for one coordinator.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Planned {
+pub(crate) struct Planned {
     coordinator: AppName,
     /// What is, or would be, wrong with it.
     findings: Vec<Finding>,
@@ -130,14 +130,15 @@ pub(crate) async fn foresee(
     Ok(if is_idle { Answer::Yes } else { Answer::No })
 }
 
-fn planned(coordinator: AppName, forecast: Forecast) -> Planned {
+/// A forecast for programs.
+pub(crate) fn planned(coordinator: AppName, forecast: Forecast) -> Planned {
     let Forecast { findings, steps, obstacles, reloads, comes_to_rest, end, is_gone } = forecast;
     let steps = steps.into_iter().map(|step| Said { what: step.what(), step }).collect();
     Planned { coordinator, findings, steps, obstacles, reloads, comes_to_rest, end, is_gone }
 }
 
 /// A forecast for people.
-fn told(coordinator: &AppName, forecast: &Forecast, width: usize) -> String {
+pub(crate) fn told(coordinator: &AppName, forecast: &Forecast, width: usize) -> String {
     let count = u32::try_from(forecast.steps.len()).unwrap_or(u32::MAX);
     let mut told = format!("plan of {coordinator}: {}, if nothing fails\n", text::counted(count, "step"));
     let mut line = |first: &str, line: &str| {
