@@ -81,6 +81,11 @@ impl Units {
         self.0.is_empty()
     }
 
+    fn contains(&self, name: &UnitName) -> bool {
+        let spans = self.0.get(name.application());
+        spans.is_some_and(|spans| spans.iter().any(|(first, last)| (*first..=*last).contains(&name.number())))
+    }
+
     fn names(&self) -> impl Iterator<Item = UnitName> + '_ {
         let of = |app: &AppName, (first, last): &(u32, u32)| {
             (*first..=*last).map(|number| app.unit(number)).collect::<Vec<_>>()
@@ -312,7 +317,7 @@ impl<'a> Scene<'a> {
         let unknown: Vec<UnitName> = names(&|member| member.unit.unknown);
         let ready: Vec<UnitName> = names(&|member| {
             let runs = matches!(member.want, Want::Run(_)) && member.unit.is_told_to_run();
-            runs && !(member.unit.is_ready() && member.unit.obeys())
+            runs && !member.unit.is_ready()
         });
         let stopped: Vec<UnitName> =
             names(&|member| member.unit.assigned.is_some() && self.is_stopping(member.unit));
@@ -385,10 +390,9 @@ impl Transition {
     fn goes_on(mut self, scene: &Scene<'_>) -> Option<Self> {
         let works = scene.works();
         for (work, units) in works.iter().filter(|(work, _)| **work >= self.at) {
-            let known: BTreeSet<UnitName> =
-                self.phases.get(work).map(|known| known.names().collect()).unwrap_or_default();
-            if !units.is_subset(&known) {
-                self.phases.insert(*work, known.union(units).cloned().collect());
+            let known = self.phases.entry(*work).or_default();
+            if !units.iter().all(|name| known.contains(name)) {
+                *known = known.names().chain(units.iter().cloned()).collect();
             }
         }
         self.seen(scene).or_else(|| Self::begin(scene, works))
@@ -461,7 +465,9 @@ impl Transition {
         } else if told.is_empty() {
             message.push_str(&named(&left));
             let waits = scene.waits();
-            if !waits.is_empty() {
+            if waits.is_empty() {
+                message.push_str(" (not begun yet)");
+            } else {
                 message.push_str(&format!(" (waiting for {})", waits.join(" and for ")));
             }
             waits

@@ -158,6 +158,7 @@ fn a_drain_that_stalls_says_who_why_and_when_it_is_tried_again() {
     for _ in 0..3 {
         cluster.plan();
         cluster.advance(&unit("mimir/0"));
+        cluster.advance(&unit("w/0"));
     }
     let why = "2 blocks of tenant anonymous";
     for tries in [1, 2, 3] {
@@ -217,6 +218,7 @@ fn a_mind_changed_half_way_says_what_is_taken_back_and_what_is_not() {
         }
         cluster.plan();
         cluster.advance(&unit("mimir/0"));
+        cluster.advance(&unit("w/0"));
     }
     assert_eq!(told(&cluster), 1);
     cluster.worker("w").spec.units = 3;
