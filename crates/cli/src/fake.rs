@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use muster_api::{ApplicationStatus, Document, FORMAT_VERSION, Kind, ModelStatus, UnitView};
-use muster_model::{AppName, Product, Role, Status, WorkloadStatus};
+use muster_model::{AppName, Product, Role, Status, UnitName, WorkloadStatus};
 use muster_planner::{Observed, Preview, plan, preview};
 
 use crate::applications::Applications;
@@ -165,6 +165,11 @@ impl Substrate for Fake {
         Ok(self.logs.iter().map(last).collect())
     }
 
+    async fn abandon_data(&mut self, unit: &UnitName, lost: &str) -> Result<(), Failure> {
+        self.writes.push(format!("Abandon {unit}: {lost}"));
+        Ok(())
+    }
+
     fn left_out(&self) -> &[String] {
         &self.left_out
     }
@@ -194,6 +199,7 @@ pub(crate) fn application(
         revision: None,
         rollout: None,
         endpoints: BTreeMap::new(),
+        abandoned: Vec::new(),
         units: BTreeMap::new(),
     }
 }
@@ -207,6 +213,7 @@ pub(crate) fn unit(status: WorkloadStatus, message: &str, address: &str, roles: 
         revision: Some("0123456789abcdef".to_owned()),
         ready: status == WorkloadStatus::Active,
         restarts: 0,
+        at_risk: None,
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use muster_api::{ApplicationStatus, CoordinatorSpec, FORMAT_VERSION, ModelStatus, UnitView};
 use muster_model::{AppName, Product, Status, UnitName, WorkloadStatus};
-use muster_planner::{Plan, PlannedApplication, Probe, unrelated_worker};
+use muster_planner::{Abandonment, Plan, PlannedApplication, Probe, unrelated_worker};
 use muster_relation::{Report, Service};
 use muster_s3::store_revision;
 
@@ -62,6 +62,7 @@ pub(crate) fn model_status(
                 revision: None,
                 rollout: None,
                 endpoints: BTreeMap::new(),
+                abandoned: Vec::new(),
                 units: units(state, live, &name, planned),
             },
         );
@@ -117,6 +118,7 @@ fn of_coordinator(
         revision: plan.revision.as_ref().map(ToString::to_string),
         rollout: Some(plan.rollout.clone()),
         endpoints,
+        abandoned: plan.carry.abandoned.iter().map(Abandonment::shown).collect(),
         units: units(state, live, name, Some(&plan.balancers)),
     }
 }
@@ -132,7 +134,8 @@ fn units(
         .map(|(name, record)| {
             let status = planned.and_then(|p| p.unit_statuses.get(&name.number())).cloned();
             let status = status.unwrap_or_else(|| Status::new(WorkloadStatus::Waiting, "being made"));
-            (name.clone(), unit(live, name, record, status))
+            let at_risk = planned.and_then(|p| p.at_risk.get(&name.number())).cloned();
+            (name.clone(), UnitView { at_risk, ..unit(live, name, record, status) })
         })
         .collect()
 }
@@ -147,6 +150,7 @@ fn unit(live: &Live, name: &UnitName, record: &UnitRecord, status: Status) -> Un
         revision: applied.map(|a| a.revision.to_string()),
         ready: report.is_some_and(|r| r.ready) && live.connected.get(name) == Some(&true),
         restarts: report.map_or(0, |r| r.restarts),
+        at_risk: None,
     }
 }
 
@@ -164,6 +168,7 @@ fn plain(charm: &str, status: Status, scale: u32, endpoints: BTreeMap<String, St
         revision: None,
         rollout: None,
         endpoints,
+        abandoned: Vec::new(),
         units: BTreeMap::new(),
     }
 }

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use muster_api::Abandoned;
 use muster_model::{AppName, UnitName};
 use muster_relation::Run;
 use serde::{Deserialize, Serialize};
@@ -67,6 +68,12 @@ pub struct Abandonment {
 }
 
 impl Abandonment {
+    /// As statuses show it.
+    #[must_use]
+    pub fn shown(&self) -> Abandoned {
+        Abandoned { unit: self.unit.to_string(), lost: self.lost.clone(), at: self.at.to_string() }
+    }
+
     fn is_of(&self, name: &UnitName, consent: &Consent) -> bool {
         self.unit == *name && self.instance == consent.instance && self.at == consent.at
     }
