@@ -561,6 +561,25 @@ mod tests {
     }
 
     #[test]
+    fn consents_are_taken_in_for_the_units_that_they_name() {
+        let consent_of = |number: u32, text: &str| {
+            let mut units = BTreeMap::from([(1, observed_unit(Some(&running()), None, None))]);
+            let key = format!("{CONSENT_ANNOTATIONS}{number}");
+            let metadata = ObjectMeta {
+                annotations: Some([(key, text.to_owned())].into()),
+                ..ObjectMeta::default()
+            };
+            consent(&mut units, &metadata);
+            assert_eq!(units[&1].instance.as_deref(), Some("uid"));
+            units[&1].consent.clone().map(|consent| consent.lost)
+        };
+        let text = r#"{"instance": "uid", "order": 3, "lost": "2 blocks", "at": "2026-01-01T00:00:00Z"}"#;
+        assert_eq!(consent_of(1, text).as_deref(), Some("2 blocks"));
+        assert_eq!(consent_of(2, text), None);
+        assert_eq!(consent_of(1, "yes"), None);
+    }
+
+    #[test]
     fn a_readiness_gate_is_no_lost_node() {
         for (reason, reachable) in [(json!(GATES_NOT_READY), true), (Value::Null, false)] {
             let mut pod = running();
