@@ -187,10 +187,18 @@ async fn a_wrong_object_store_starts_nothing_until_it_is_corrected() -> anyhow::
 /// How long a unit may take to leave whose process starts while there is no object store.
 const LEFT: Duration = Duration::from_secs(300);
 
-/// Mimir ends with success although nothing could be uploaded. Its unit does not go for all that.
-#[tokio::test]
-async fn a_unit_keeps_what_it_could_not_upload_until_it_could() -> anyhow::Result<()> {
-    let store = Store::start().await?;
+/// A model of two Mimir units of which one, the only one with the series that is written, was told to leave while the object store is
+/// cut off.
+struct Stalled {
+    model: Model,
+    traffic: Traffic,
+    leaving: String,
+    unit: String,
+    /// Where it keeps the series.
+    disk: PathBuf,
+}
+
+async fn stalled(store: &Store) -> anyhow::Result<Stalled> {
     let mut model = model()?;
     let secret = format!(
         "---\napiVersion: v1\nkind: Secret\nmetadata: {{name: s3}}\ntype: muster.dev/s3\nstringData: \
@@ -212,13 +220,21 @@ async fn a_unit_keeps_what_it_could_not_upload_until_it_could() -> anyhow::Resul
         model.directory().join(format!("units/{application}-0/data/mimir/tsdb/anonymous"))
     };
     let leaving = ["first", "second"].into_iter().find(|application| disk_of(application).exists());
-    let leaving = leaving.context("nobody has the series")?;
-    let (disk, unit) = (disk_of(leaving), format!("{leaving}/0"));
+    let leaving = leaving.context("nobody has the series")?.to_owned();
+    let (disk, unit) = (disk_of(&leaving), format!("{leaving}/0"));
 
     store.proxy.set(Mode::Cut);
-    model.muster(&["remove-application", "--yes", leaving]).await?;
+    model.muster(&["remove-application", "--yes", &leaving]).await?;
+    Ok(Stalled { model, traffic, leaving, unit, disk })
+}
+
+/// Mimir ends with success although nothing could be uploaded. Its unit does not go for all that.
+#[tokio::test]
+async fn a_unit_keeps_what_it_could_not_upload_until_it_could() -> anyhow::Result<()> {
+    let store = Store::start().await?;
+    let Stalled { mut model, traffic, leaving, unit, disk } = stalled(&store).await?;
     let keeps = |status: &Value| {
-        let message = status["applications"][leaving]["units"][&unit]["message"].as_str();
+        let message = status["applications"][&leaving]["units"][&unit]["message"].as_str();
         message.is_some_and(|said| {
             said.contains(
                 "keeps what is not in the object store yet (1 block of tenant \"anonymous\" not uploaded)",
@@ -236,12 +252,62 @@ async fn a_unit_keeps_what_it_could_not_upload_until_it_could() -> anyhow::Resul
     ensure!(disk.join("wal").exists(), "{} is gone", disk.display());
 
     store.proxy.set(Mode::Pass);
-    let gone = |status: &Value| status["applications"][leaving].is_null();
+    let gone = |status: &Value| status["applications"][&leaving].is_null();
     model.wait("the unit to be gone", LEFT, gone).await.with_context(|| {
         fs::read_to_string(model.unit_directory(&unit).join("agent.log")).unwrap_or_default()
     })?;
     model.wait_active(ACTIVE).await?;
     traffic.finish().await?;
+    model.stop().await?;
+    nothing_left(&model)
+}
+
+/// A unit that cannot upload what it holds goes at once when somebody says in the right words that it may be lost, and only then.
+#[tokio::test]
+async fn a_unit_goes_without_what_it_holds_once_somebody_consents() -> anyhow::Result<()> {
+    const LOST: &str = "1 block of tenant \"anonymous\" not uploaded";
+    let store = Store::start().await?;
+    let Stalled { mut model, traffic, leaving, unit, disk } = stalled(&store).await?;
+    let stays = if leaving == "first" { "second/0" } else { "first/0" };
+    let at_risk = |status: &Value| status["applications"][&leaving]["units"][&unit]["atRisk"] == LOST;
+    model.wait("a unit that is kept from leaving", ACTIVE, at_risk).await?;
+
+    let command = format!("muster run {unit} abandon-data --yes-i-lose '{LOST}'");
+    let said = |output: &std::process::Output| {
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+    };
+    for words in [&["run", &unit, "abandon-data"][..], &["run", &unit, "abandon-data", "--yes-i-lose", "it"]] {
+        let answer = model.run(words).await?;
+        ensure!(answer.status.code() == Some(1), "{}", said(&answer));
+        says(&said(&answer), &[LOST, &command])?;
+    }
+    says(&refused(&model, &["run", stays, "abandon-data"]).await?, &["nothing keeps", "from leaving"])?;
+    says(&refused(&model, &["run", &unit, "reboot"]).await?, &["no action is called", "abandon-data"])?;
+    model.wait("the unit to be kept as it was", SAID, at_risk).await?;
+
+    let answer = model.run(&["run", &unit, "abandon-data", "--yes-i-lose", LOST]).await?;
+    ensure!(answer.status.success(), "{}", said(&answer));
+    println!("{}", said(&answer));
+    let gone = |status: &Value| status["applications"][&leaving].is_null();
+    let status = model.wait("the unit to be gone", LEFT, gone).await.with_context(|| {
+        fs::read_to_string(model.unit_directory(&unit).join("agent.log")).unwrap_or_default()
+    })?;
+    let record = &status["applications"]["mimir"]["abandoned"][0];
+    ensure!(record["unit"] == unit && record["lost"] == LOST, "what was lost is not in the status: {status}");
+    says(&model.output(), &[&format!("mimir: {unit} is let go without {LOST}")])?;
+    ensure!(disk.exists(), "the disk went with the unit: {}", disk.display());
+    println!("{}", model.muster(&["status"]).await?);
+    traffic.is_written().await?;
+
+    // What was decided outlives those who decided it.
+    model.kill_up().await?;
+    model.up(None)?;
+    let recorded = |status: &Value| status["applications"]["mimir"]["abandoned"][0]["lost"] == LOST;
+    model.wait("what was lost to be in the status", ACTIVE, recorded).await?;
+    store.proxy.set(Mode::Pass);
+    model.wait_active(ACTIVE).await?;
+    traffic.is_written().await?;
+    traffic.stop().await?;
     model.stop().await?;
     nothing_left(&model)
 }

@@ -7,7 +7,7 @@ use kube::CustomResource;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
-use crate::{Condition, TransitionStatus, UnitStatusMessage};
+use crate::{Abandoned, Condition, TransitionStatus, UnitStatusMessage};
 
 /// A coordinator: the single point of integration of one product.
 #[derive(CustomResource, Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
@@ -235,6 +235,9 @@ pub struct CoordinatorStatus {
     /// The load balancer units that are not simply ready, by number.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub unit_statuses: BTreeMap<String, UnitStatusMessage>,
+    /// What units were let go without, the latest last; at most 20.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub abandoned: Vec<Abandoned>,
     /// What the operator remembers from one plan to the next (`muster_planner::CarryOver` without its documents).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "free_object")]

@@ -25,7 +25,7 @@ pub use coordinator::{
 };
 pub use document::{Document, DocumentError, Kind, secret_values};
 pub use model_status::{ApplicationStatus, FORMAT_VERSION, ModelStatus, UnitView};
-pub use status::{Condition, ConditionStatus, ConditionType};
+pub use status::{Abandoned, Condition, ConditionStatus, ConditionType};
 pub use transition::{TransitionPhase, TransitionStatus, TransitionWork};
 pub use unit::{Unit, UnitSpec, UnitStatus};
 pub use worker::{Retain, Storage, UnitStatusMessage, Worker, WorkerSpec, WorkerStatus};

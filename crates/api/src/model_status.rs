@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use muster_model::{AppName, Coverage, Product, Role, Status, UnitName};
 use serde::{Deserialize, Serialize};
 
-use crate::{Condition, RolloutStatus, TransitionStatus};
+use crate::{Abandoned, Condition, RolloutStatus, TransitionStatus};
 
 /// The version of the JSON form. Grows when a field goes or changes its meaning, not when one is added.
 pub const FORMAT_VERSION: u32 = 1;
@@ -71,6 +71,9 @@ pub struct ApplicationStatus {
     /// Where clients send to: `push`, `query`, `s3`, by purpose.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub endpoints: BTreeMap<String, String>,
+    /// What units were let go without, of coordinators, the latest last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub abandoned: Vec<Abandoned>,
     /// The units by name.
     pub units: BTreeMap<UnitName, UnitView>,
 }
@@ -96,4 +99,7 @@ pub struct UnitView {
     /// How often the process was started again after it ended by itself.
     #[serde(default)]
     pub restarts: u32,
+    /// What would be lost without it, where it is to leave and cannot. `muster run UNIT abandon-data` lets it go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_risk: Option<String>,
 }

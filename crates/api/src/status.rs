@@ -18,6 +18,18 @@ pub struct Condition {
     pub message: String,
 }
 
+/// What a unit was let go without, because a person consented to lose it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Abandoned {
+    /// The unit, as application/number.
+    pub unit: String,
+    /// What it was let go without, in the words that the person gave.
+    pub lost: String,
+    /// When the consent was given (RFC 3339).
+    pub at: String,
+}
+
 /// The questions that conditions answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum ConditionType {

@@ -162,9 +162,13 @@ pub struct WorkerStatus {
 
 /// What keeps one unit from being simply ready.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct UnitStatusMessage {
     /// Juju's workload status.
     pub status: String,
     /// What is wrong and what fixes it.
     pub message: String,
+    /// What would be lost without a unit that is kept from leaving. `muster run UNIT abandon-data` lets it go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_risk: Option<String>,
 }

@@ -10,7 +10,7 @@ use clap::{
     Arg, ArgGroup, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, ValueHint,
 };
 use muster_api::MAX_UNITS;
-use muster_model::{AppName, WorkloadStatus};
+use muster_model::{AppName, UnitName, WorkloadStatus};
 
 /// Run Grafana Mimir, Loki and Tempo as a coordinator and its workers.
 #[derive(Debug, Parser)]
@@ -197,6 +197,8 @@ pub(crate) enum ModelVerb {
     /// Set how many units an application has
     #[command(visible_alias = "scale-application")]
     Scale(Scale),
+    /// Run an action on a unit
+    Run(Run),
     /// Wait until an application has a status
     WaitFor(WaitFor),
     /// Show what units last wrote
@@ -395,6 +397,23 @@ pub(crate) struct Scale {
     /// Whether to look only.
     #[command(flatten)]
     pub(crate) look: DryRun,
+}
+
+/// Arguments of `run`.
+#[derive(Debug, Clone, Args)]
+#[command(
+    after_help = "Actions:\n  abandon-data  Let a unit go that is to leave and cannot upload what it holds, and lose that. Without --yes-i-lose it \
+                  says what is at risk and changes nothing.\n\n\
+                  Exit codes: 0 done, 1 nothing was given up, 2 wrong usage or failure."
+)]
+pub(crate) struct Run {
+    /// The unit, as application/number
+    pub(crate) unit: UnitName,
+    /// The action
+    pub(crate) action: Option<String>,
+    /// What is lost, in the words that the action prints
+    #[arg(long, value_name = "WHAT")]
+    pub(crate) yes_i_lose: Option<String>,
 }
 
 /// Arguments of `wait-for`.

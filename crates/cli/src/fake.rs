@@ -3,11 +3,8 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use muster_api::{
-    ApplicationStatus, Document, FORMAT_VERSION, Kind, ModelStatus, TransitionPhase, TransitionStatus,
-    TransitionWork, UnitView,
-};
-use muster_model::{AppName, Product, Role, Status, WorkloadStatus};
+use muster_api::{ApplicationStatus, Document, FORMAT_VERSION, Kind, ModelStatus, TransitionPhase, TransitionStatus, TransitionWork, UnitView};
+use muster_model::{AppName, Product, Role, Status, UnitName, WorkloadStatus};
 use muster_planner::{Observed, Preview, plan, preview};
 
 use crate::applications::Applications;
@@ -168,6 +165,11 @@ impl Substrate for Fake {
         Ok(self.logs.iter().map(last).collect())
     }
 
+    async fn abandon_data(&mut self, unit: &UnitName, lost: &str) -> Result<(), Failure> {
+        self.writes.push(format!("Abandon {unit}: {lost}"));
+        Ok(())
+    }
+
     fn left_out(&self) -> &[String] {
         &self.left_out
     }
@@ -198,6 +200,7 @@ pub(crate) fn application(
         rollout: None,
         transition: None,
         endpoints: BTreeMap::new(),
+        abandoned: Vec::new(),
         units: BTreeMap::new(),
     }
 }
@@ -211,6 +214,7 @@ pub(crate) fn unit(status: WorkloadStatus, message: &str, address: &str, roles: 
         revision: Some("0123456789abcdef".to_owned()),
         ready: status == WorkloadStatus::Active,
         restarts: 0,
+        at_risk: None,
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use muster_api::{Document, Kind, ModelStatus};
 use muster_local::control::{Client, Request, Response};
-use muster_model::AppName;
+use muster_model::{AppName, UnitName};
 use muster_planner::Preview;
 
 use crate::failure::Failure;
@@ -109,5 +109,10 @@ impl Substrate for Local {
             }
             _ => Err(unexpected()),
         }
+    }
+
+    async fn abandon_data(&mut self, unit: &UnitName, lost: &str) -> Result<(), Failure> {
+        let request = Request::AbandonData { unit: unit.clone(), lost: lost.to_owned() };
+        self.ask_done(request).await.map(drop)
     }
 }

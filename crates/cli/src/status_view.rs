@@ -116,6 +116,20 @@ pub(crate) fn tables(status: &ModelStatus, screen: Screen) -> String {
         sections.push(endpoints.lay_out(width, colour).lines);
     }
 
+    let mut abandoned = Table::new([
+        Column::new("Abandoned").cut(8, 12),
+        Column::new("At").cut(1, 20),
+        Column::new("Lost").cut(0, 16),
+    ]);
+    let records = || status.applications.values().flat_map(|application| &application.abandoned);
+    for record in records() {
+        let at = record.at.split('.').next().unwrap_or_default();
+        abandoned.push([Cell::new(&record.unit), Cell::new(at), Cell::new(&record.lost)]);
+    }
+    if records().next().is_some() {
+        sections.push(abandoned.lay_out(width, colour).lines);
+    }
+
     if !in_full.is_empty() {
         let mut lines = vec!["Messages".to_owned()];
         for (name, status) in in_full {
@@ -222,6 +236,11 @@ pub(crate) fn changes(before: Option<&ModelStatus>, after: &ModelStatus) -> Vec<
         for (purpose, url) in &application.endpoints {
             if old.and_then(|old| old.endpoints.get(purpose)) != Some(url) {
                 lines.push(text::plain(&format!("{name}: {purpose} at {url}")));
+            }
+        }
+        for record in &application.abandoned {
+            if !old.is_some_and(|old| old.abandoned.contains(record)) {
+                lines.push(text::plain(&format!("{name}: {} is let go without {}", record.unit, record.lost)));
             }
         }
         for (unit, view) in &application.units {

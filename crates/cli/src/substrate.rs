@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use muster_api::{Document, Kind, ModelStatus};
-use muster_model::AppName;
+use muster_model::{AppName, UnitName};
 use muster_planner::Preview;
 use serde_json::Value;
 
@@ -69,6 +69,9 @@ pub(crate) trait Substrate {
     async fn status(&mut self) -> Result<ModelStatus, Failure>;
     /// The last `lines` lines of every unit.
     async fn logs(&mut self, lines: usize) -> Result<Vec<UnitLog>, Failure>;
+    /// Writes down that a person gives up what is at risk with a unit: `lost`, in the words of its status. Whoever carries the model acts
+    /// on it if nothing else is at risk by then.
+    async fn abandon_data(&mut self, unit: &UnitName, lost: &str) -> Result<(), Failure>;
     /// How long to wait between two looks at the status.
     fn pace(&self) -> Duration {
         Duration::from_millis(200)

@@ -392,8 +392,11 @@ impl<'a> Application<'a> {
         &self,
         status: &muster_api::CoordinatorStatus,
     ) -> Result<Option<Pending>, WriteError> {
-        let now = self.coordinator.status.as_ref().map(|now| now.conditions.as_slice()).unwrap_or_default();
-        let events = report::events(now, &status.conditions);
+        let now = self.coordinator.status.as_ref();
+        let conditions = now.map(|now| now.conditions.as_slice()).unwrap_or_default();
+        let abandoned = now.map(|now| now.abandoned.as_slice()).unwrap_or_default();
+        let mut events = report::events(conditions, &status.conditions);
+        events.extend(report::abandonments(abandoned, &status.abandoned));
         let version = self.coordinator.resource_version();
         let written: Coordinator = self.context.writer.put_status(self.key, version, status).await?;
         self.context.record(events, &self.coordinator.object_ref(&()));

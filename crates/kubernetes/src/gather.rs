@@ -9,7 +9,7 @@ use kube::ResourceExt as _;
 use kube::core::ObjectMeta;
 use muster_api::{Coordinator, S3_SECRET_TYPE, Unit, Worker, WorkerSpec, secret_values};
 use muster_manifests::names::{
-    APPLICATION_LABEL, WORKLOAD_CONTAINER, cluster_secret, gateway_address, gossip_address, pod_name,
+    APPLICATION_LABEL, CONSENT_ANNOTATIONS, WORKLOAD_CONTAINER, cluster_secret, gateway_address, gossip_address, pod_name,
     unit_number,
 };
 use muster_model::{
@@ -148,6 +148,12 @@ pub(crate) fn gather(
         carry: carry(key, name, coordinator, caches, remembered.carry),
         name: name.clone(),
     };
+    consent(&mut observed.balancers, &coordinator.metadata);
+    for (worker, object) in &workers {
+        if let Some(observed) = observed.workers.get_mut(worker) {
+            consent(&mut observed.units, &object.metadata);
+        }
+    }
     for awaited in remembered.awaited {
         let units = if awaited.application() == name {
             Some(&mut observed.balancers)
@@ -159,6 +165,18 @@ pub(crate) fn gather(
         }
     }
     Gathered { observed, workers, store }
+}
+
+/// Takes in what people consented to lose with units of an application.
+fn consent(units: &mut BTreeMap<u32, ObservedUnit>, metadata: &ObjectMeta) {
+    for (key, text) in metadata.annotations.iter().flatten() {
+        let number = key.strip_prefix(CONSENT_ANNOTATIONS).and_then(|number| number.parse().ok());
+        let Some(unit) = number.and_then(|number: u32| units.get_mut(&number)) else { continue };
+        match serde_json::from_str(text) {
+            Ok(consent) => unit.consent = Some(consent),
+            Err(error) => tracing::warn!(annotation = key, %error, "annotation cannot be read"),
+        }
+    }
 }
 
 /// The gossip label: no other coordinator ever has it, also not one of the same name.
@@ -387,6 +405,9 @@ fn observed_unit(pod: Option<&Pod>, unit: Option<&Packed<Unit>>, template: Optio
             !ends && template.zip(made_from).is_some_and(|(now, then)| now != then)
         }),
         agent_problem: pod.and_then(problem),
+        // Without a pod its Unit goes on to speak of the one that it had.
+        instance: uid.or(unit.and_then(|unit| unit.spec.pod_uid.as_deref())).map(str::to_owned),
+        consent: None,
     };
     observed.recall();
     observed
@@ -537,6 +558,25 @@ mod tests {
                 "{state}"
             );
         }
+    }
+
+    #[test]
+    fn consents_are_taken_in_for_the_units_that_they_name() {
+        let consent_of = |number: u32, text: &str| {
+            let mut units = BTreeMap::from([(1, observed_unit(Some(&running()), None, None))]);
+            let key = format!("{CONSENT_ANNOTATIONS}{number}");
+            let metadata = ObjectMeta {
+                annotations: Some([(key, text.to_owned())].into()),
+                ..ObjectMeta::default()
+            };
+            consent(&mut units, &metadata);
+            assert_eq!(units[&1].instance.as_deref(), Some("uid"));
+            units[&1].consent.clone().map(|consent| consent.lost)
+        };
+        let text = r#"{"instance": "uid", "order": 3, "lost": "2 blocks", "at": "2026-01-01T00:00:00Z"}"#;
+        assert_eq!(consent_of(1, text).as_deref(), Some("2 blocks"));
+        assert_eq!(consent_of(2, text), None);
+        assert_eq!(consent_of(1, "yes"), None);
     }
 
     #[test]

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use kube::runtime::events::{Event, EventType};
 use muster_api::{
-    Condition, ConditionStatus, ConditionType, Coordinator, CoordinatorStatus, Endpoints, UnitStatusMessage,
+    Abandoned, Condition, ConditionStatus, ConditionType, Coordinator, CoordinatorStatus, Endpoints, UnitStatusMessage,
     Worker, WorkerStatus,
 };
 use muster_manifests::names::{gateway_address, unit_selector};
 use muster_model::{AppName, Reason, Status, WorkloadStatus};
-use muster_planner::{CarryOver, Observed, ObservedUnit, Plan, PlannedApplication};
+use muster_planner::{Abandonment, CarryOver, Observed, ObservedUnit, Plan, PlannedApplication};
 use serde_json::{Map, Value};
 
 /// A coordinator's status after a plan.
@@ -36,6 +36,7 @@ pub(crate) fn coordinator_status(
         units: count(observed.balancers.len()),
         selector: Some(unit_selector(&observed.name)),
         unit_statuses: unit_statuses(&plan.balancers),
+        abandoned: plan.carry.abandoned.iter().map(Abandonment::shown).collect(),
         carry_over: Some(kept(&plan.carry)),
     }
 }
@@ -101,7 +102,11 @@ fn worker_says(name: &AppName, worker: &Worker, said: &Status, units: usize, rea
 fn unit_statuses(planned: &PlannedApplication) -> BTreeMap<String, UnitStatusMessage> {
     let said = planned.unit_statuses.iter().filter(|(_, said)| said.status != WorkloadStatus::Active);
     said.map(|(number, said)| {
-        let message = UnitStatusMessage { status: said.status.to_string(), message: said.message.clone() };
+        let message = UnitStatusMessage {
+            status: said.status.to_string(),
+            message: said.message.clone(),
+            at_risk: planned.at_risk.get(number).cloned(),
+        };
         (number.to_string(), message)
     })
     .collect()
@@ -161,6 +166,16 @@ pub(crate) fn events(now: &[Condition], next: &[Condition]) -> Vec<Event> {
         events.push(event(EventType::Normal, Reason::AsExpected.as_str(), AVAILABLE.to_owned(), "active"));
     }
     events
+}
+
+/// The events of units that are let go without what they hold.
+pub(crate) fn abandonments(now: &[Abandoned], next: &[Abandoned]) -> Vec<Event> {
+    let new = next.iter().filter(|record| !now.contains(record));
+    new.map(|record| {
+        let note = format!("{} is let go without {}", record.unit, record.lost);
+        event(EventType::Warning, "DataAbandoned", "AbandonData".to_owned(), &note)
+    })
+    .collect()
 }
 
 /// The event of a worker that comes to say something bad, or is well again after it did.
@@ -247,6 +262,22 @@ mod tests {
         assert_eq!(said(&well, &down), "Warning Starting");
         assert_eq!(said(&starting, &well), "Normal AsExpected");
         assert_eq!(said(&[], &well), "Normal AsExpected");
+    }
+
+    #[test]
+    fn what_is_given_up_is_an_event_once() {
+        let record = |unit: &str| Abandoned {
+            unit: unit.to_owned(),
+            lost: "2 blocks".to_owned(),
+            at: "2026-01-01T00:00:00Z".to_owned(),
+        };
+        let (first, second) = (record("w/1"), record("w/2"));
+        let both = [first.clone(), second];
+        let notes = |now: &[Abandoned]| -> Vec<Option<String>> {
+            abandonments(now, &both).into_iter().map(|event| event.note).collect()
+        };
+        assert_eq!(notes(&[first]), [Some("w/2 is let go without 2 blocks".to_owned())]);
+        assert!(notes(&both).is_empty());
     }
 
     #[test]

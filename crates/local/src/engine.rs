@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use muster_api::{Document, ModelStatus};
 use muster_model::{AppName, Product, Revision, UnitName};
-use muster_planner::{ObjectStore, Observed, Plan, Probe, plan};
+use muster_planner::{Consent, ObjectStore, Observed, Plan, Probe, plan};
 use muster_relation::{Assignment, ClusterData, Run, ToAgent};
 use muster_s3::{Probed, Probes};
 use tokio::sync::{mpsc, watch};
@@ -257,7 +257,7 @@ impl Engine {
                 tracing::error!(%unit, "no random bytes for a new unit");
                 continue;
             };
-            self.state.units.insert(unit.clone(), UnitRecord { instance, address, assigned: None });
+            self.state.units.insert(unit.clone(), UnitRecord { instance, address, assigned: None, consent: None });
         }
         for (unit, assignment) in changes.assign {
             if let Some(record) = self.state.units.get_mut(&unit) {
@@ -465,6 +465,7 @@ impl Engine {
                 instance: embedded::random_hex(8)?,
                 address,
                 assigned: Some(embedded::assignment()),
+                consent: None,
             };
             self.state.units.insert(unit, record);
         }
@@ -526,6 +527,10 @@ impl Engine {
                     Err(error) => Response::Refused { message: error.to_string() },
                 }
             }
+            Request::AbandonData { unit, lost } => match self.consent(&unit, &lost) {
+                Ok(()) => Response::Done { changed: true },
+                Err(message) => Response::Refused { message },
+            },
             Request::Status => {
                 let status = Box::new(self.view());
                 Response::Status { status }
@@ -542,6 +547,25 @@ impl Engine {
         }
         // Whoever asked may be gone.
         let _ = question.answer.send(response);
+    }
+
+    /// Notes that somebody gives up what is at risk with a unit, if these are the words for it.
+    fn consent(&mut self, unit: &UnitName, lost: &str) -> Result<(), String> {
+        let app = unit.application();
+        let planned = self.plans.iter().find_map(|(name, plan)| {
+            if name == app { Some(&plan.balancers) } else { plan.workers.get(app) }
+        });
+        let at_risk = planned.and_then(|planned| planned.at_risk.get(&unit.number()));
+        let Some(at_risk) = at_risk else { return Err(format!("nothing keeps {unit} from leaving")) };
+        if at_risk != lost {
+            return Err(format!("something else is at risk with {unit} by now: {at_risk}"));
+        }
+        let record = self.state.units.get_mut(unit).ok_or_else(|| format!("there is no unit {unit}"))?;
+        let order = record.assigned.as_ref().map(|assigned| assigned.epoch);
+        tracing::warn!(%unit, lost, "let go without what it could not upload, because somebody said so");
+        let instance = Some(record.instance.clone());
+        record.consent = Some(Consent::new(instance, order, lost.to_owned(), Timestamp::now()));
+        Ok(())
     }
 
     fn logs(&self, lines: usize) -> Vec<(String, Vec<String>)> {

@@ -134,6 +134,8 @@ fn units(state: &State, live: &Live, app: &AppName) -> BTreeMap<u32, ObservedUni
                 report,
                 connected: live.connected.get(name).copied().unwrap_or(false),
                 agent_problem: live.failures.get(name).cloned(),
+                instance: Some(record.instance.clone()),
+                consent: record.consent.clone(),
                 ..ObservedUnit::default()
             };
             (name.number(), unit)

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use muster_api::{Coordinator, Document, Kind, S3_SECRET_TYPE, Worker};
 use muster_model::{AppName, Secret, UnitName};
-use muster_planner::CarryOver;
+use muster_planner::{CarryOver, Consent};
 use muster_relation::Assignment;
 use serde::{Deserialize, Serialize};
 
@@ -70,6 +70,9 @@ pub struct UnitRecord {
     /// What it was last told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub assigned: Option<Assignment>,
+    /// What somebody consented to lose with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consent: Option<Consent>,
 }
 
 /// The embedded S3 server's credentials.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use muster_api::{ApplicationStatus, CoordinatorSpec, FORMAT_VERSION, ModelStatus, UnitView};
 use muster_model::{AppName, Product, Status, UnitName, WorkloadStatus};
-use muster_planner::{Plan, PlannedApplication, Probe, unrelated_worker};
+use muster_planner::{Abandonment, Plan, PlannedApplication, Probe, unrelated_worker};
 use muster_relation::{Report, Service};
 use muster_s3::store_revision;
 
@@ -63,6 +63,7 @@ pub(crate) fn model_status(
                 rollout: None,
                 transition: None,
                 endpoints: BTreeMap::new(),
+                abandoned: Vec::new(),
                 units: units(state, live, &name, planned),
             },
         );
@@ -119,6 +120,7 @@ fn of_coordinator(
         rollout: Some(plan.rollout.clone()),
         transition: plan.transition.clone(),
         endpoints,
+        abandoned: plan.carry.abandoned.iter().map(Abandonment::shown).collect(),
         units: units(state, live, name, Some(&plan.balancers)),
     }
 }
@@ -134,7 +136,8 @@ fn units(
         .map(|(name, record)| {
             let status = planned.and_then(|p| p.unit_statuses.get(&name.number())).cloned();
             let status = status.unwrap_or_else(|| Status::new(WorkloadStatus::Waiting, "being made"));
-            (name.clone(), unit(live, name, record, status))
+            let at_risk = planned.and_then(|p| p.at_risk.get(&name.number())).cloned();
+            (name.clone(), UnitView { at_risk, ..unit(live, name, record, status) })
         })
         .collect()
 }
@@ -149,6 +152,7 @@ fn unit(live: &Live, name: &UnitName, record: &UnitRecord, status: Status) -> Un
         revision: applied.map(|a| a.revision.to_string()),
         ready: report.is_some_and(|r| r.ready) && live.connected.get(name) == Some(&true),
         restarts: report.map_or(0, |r| r.restarts),
+        at_risk: None,
     }
 }
 
@@ -167,6 +171,7 @@ fn plain(charm: &str, status: Status, scale: u32, endpoints: BTreeMap<String, St
         rollout: None,
         transition: None,
         endpoints,
+        abandoned: Vec::new(),
         units: BTreeMap::new(),
     }
 }

@@ -18,6 +18,8 @@ pub const WORKER: &str = "worker";
 pub const BALANCER: &str = "load-balancer";
 /// Keeps coordinators and workers until their units have stopped.
 pub const FINALIZER: &str = "muster.dev/units";
+/// The annotations of coordinators and workers in which a person consents to lose what a unit holds begin so; the unit's number follows.
+pub const CONSENT_ANNOTATIONS: &str = "abandon-data.muster.dev/";
 /// The container that an agent and its workload run in.
 pub const WORKLOAD_CONTAINER: &str = "workload";
 

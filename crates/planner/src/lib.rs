@@ -5,9 +5,10 @@
 //! [`Finding`](muster_model::Finding) in the plan, never an error. The substrates gather [`Observed`] and carry out [`Plan`].
 //!
 //! The steps, each a module: [`validate`](self) the documents, decide on the `gate`, make the `config`, roll it out unit by unit
-//! (`rollout`) with a way back for what does not work (`trial`), lay out the load `balancer`, and word the `status`.
+//! (`rollout`) with a way back for what does not work (`trial`), let go what a person gives up (`abandon`), lay out the load `balancer`, and word the `status`.
 //! [`preview`](fn@preview) says what an edit would change, [`forecast`](fn@forecast) which steps are taken then, [`specimens`] what units would be told if there were any.
 
+mod abandon;
 mod balancer;
 mod claims;
 mod complaint;
@@ -26,6 +27,7 @@ mod transition;
 mod trial;
 mod validate;
 
+pub use abandon::{ACTION as ABANDON_DATA, Abandonment, Consent};
 pub use claims::{Claim, contested};
 pub use config::UNITS_FOR_THREE_COPIES;
 pub use forecast::{Act, Data, Forecast, Obstacle, Pace, Service, Step, Until, Wait, forecast};

@@ -8,6 +8,7 @@ use muster_model::{AppName, Finding, ObjectStorage, Reason, Revision, RoleSet, T
 use muster_relation::{Applied, Assignment, Report, Run, Service};
 use serde::{Deserialize, Serialize};
 
+use crate::abandon::{Abandonment, Consent};
 use crate::config::Rendered;
 use crate::remote_write::RemoteWriteTarget;
 use crate::transition::Transition;
@@ -91,6 +92,10 @@ pub struct ObservedUnit {
     pub left_data: bool,
     /// Why its agent cannot be started, in one line.
     pub agent_problem: Option<String>,
+    /// What tells it from a later one of the same name: the pod's uid, or on one machine an id made when the unit was.
+    pub instance: Option<String>,
+    /// What a person consented to lose with it.
+    pub consent: Option<Consent>,
 }
 
 impl ObservedUnit {
@@ -108,6 +113,15 @@ impl ObservedUnit {
                 peers: BTreeMap::new(),
                 seeds: Vec::new(),
             });
+        }
+    }
+
+    /// Makes the unit one that has stopped, whatever it does: somebody said that nobody waits for it any more.
+    pub(crate) fn count_as_gone(&mut self) {
+        (self.absent, self.left_data, self.unknown, self.connected) = (true, false, false, false);
+        self.report = None;
+        if let Some(assigned) = &mut self.assigned {
+            assigned.run = Run::Stop;
         }
     }
 
@@ -333,6 +347,9 @@ pub struct CarryOver {
     /// What is under way from what ran to what is asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) transition: Option<Transition>,
+    /// What units were let go without, the latest last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub abandoned: Vec<Abandonment>,
 }
 
 impl CarryOver {

@@ -11,6 +11,7 @@ use muster_model::{
 use muster_products::Endpoint;
 use muster_relation::{Assignment, ClusterData};
 
+use crate::abandon::Abandonments;
 use crate::balancer;
 use crate::claims;
 use crate::config::{self, Rendered};
@@ -78,6 +79,8 @@ pub struct PlannedApplication {
     pub units: BTreeSet<u32>,
     /// The status of each unit that exists.
     pub unit_statuses: BTreeMap<u32, Status>,
+    /// What would be lost without the units that are kept from leaving.
+    pub at_risk: BTreeMap<u32, String>,
 }
 
 /// What a plan changes of what is there.
@@ -158,7 +161,13 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
     let mut findings = observed.obstacles.clone();
     let line = validate::line(observed, &mut findings)
         .or_else(|| observed.removing.then(|| validate::newest_line(observed)).flatten());
-    let Some(line) = line else { return hold_everything(observed, findings, now) };
+    let Some(line) = line else {
+        let abandonments = Abandonments::judge(observed, ObservedUnit::is_told_to_run);
+        let observed = abandonments.without_the_unseen(observed);
+        return hold_everything(&observed, &abandonments, findings, now);
+    };
+    let abandonments = Abandonments::judge(observed, |unit| holds_data(unit, &line));
+    let observed = &*abandonments.without_the_unseen(observed);
     let checked = validate::options(observed, &line, &mut findings);
     let options = &checked.options;
     let listeners = line.workload.listeners(options);
@@ -207,7 +216,7 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
         gate = Gate::Hold;
     }
 
-    let members = members(observed, &line, &declared, gate);
+    let members = members(observed, &line, &declared, gate, &abandonments);
     let has_certificate = !matches!(observed.tls, Tls::Invalid(_));
     let publishes = balancer::publishes(observed, &members);
     let before =
@@ -224,6 +233,7 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
         carry: &observed.carry,
         trials: &trials,
         gives_up: gate::gives_up(observed),
+        abandonments: &abandonments,
     };
     let rollout =
         rollout(&members, &coming, course, &Others { seeds: &observed.seeds, peers: &peers }, &|unit| {
@@ -274,6 +284,7 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
     carry.trials = trials.running;
     carry.rendered = rendered.clone().or(carry.rendered);
     carry.documents = documents(&observed.carry, rendered.as_ref(), &members, &rollout, &carry);
+    carry.abandoned.clone_from(&abandonments.records);
     let cluster = cluster(observed, &line, &carry);
 
     let under_way = transition::follow(&Scene::new(
@@ -299,9 +310,12 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
         .balancers
         .iter()
         .all(|(number, unit)| news(&assignments, &observed.name.unit(*number), unit).is_none());
-    let balancers = planned_balancers(observed, &balancers_wanted, gate);
+    let balancers = planned_balancers(observed, &balancers_wanted, gate, &abandonments);
     let conditions = status::conditions(observed, &findings, &coverage, checked.good, &progress);
-    let told: Told<'_> = members.iter().map(|m| (&m.name, (&m.want, assignments.get(&m.name)))).collect();
+    let told = Told {
+        units: members.iter().map(|m| (&m.name, (&m.want, assignments.get(&m.name)))).collect(),
+        abandonments: &abandonments,
+    };
     let workers: BTreeMap<AppName, PlannedApplication> = observed
         .workers
         .iter()
@@ -358,15 +372,28 @@ fn terms<'a>(observed: &'a Observed, target: Option<&'a Revision>) -> Terms<'a> 
 }
 
 /// The plan for a coordinator whose product this build cannot run: everything stays as it is, but for what is to go.
-fn hold_everything(observed: &Observed, findings: Vec<Finding>, now: Timestamp) -> Plan {
+fn hold_everything(
+    observed: &Observed,
+    abandonments: &Abandonments,
+    findings: Vec<Finding>,
+    now: Timestamp,
+) -> Plan {
     let mut assignments = BTreeMap::new();
     let mut keep = |app: &AppName, units: &BTreeMap<u32, ObservedUnit>, leaves: bool, stops: bool| {
-        for (number, unit) in units.iter().filter(|_| stops) {
-            assignments
-                .extend(unit.tell_to_stop(gate::gives_up(observed)).map(|next| (app.unit(*number), next)));
+        for (number, unit) in units {
+            let name = app.unit(*number);
+            let given_up = abandonments.given_up(&name).is_some();
+            if stops || given_up {
+                let gives_up = given_up || gate::gives_up(observed);
+                assignments.extend(unit.tell_to_stop(gives_up).map(|next| (name, next)));
+            }
         }
         let stay = units.iter().filter(|(_, unit)| !(leaves && unit.has_stopped()));
-        PlannedApplication { units: stay.map(|(n, _)| *n).collect(), ..PlannedApplication::default() }
+        PlannedApplication {
+            units: stay.map(|(n, _)| *n).collect(),
+            at_risk: abandonments.at_risk_of(app),
+            ..PlannedApplication::default()
+        }
     };
     let blocked = Status::new(WorkloadStatus::Waiting, format!("coordinator {} is blocked", observed.name));
     let can_flush = gate::can_flush(observed);
@@ -407,7 +434,7 @@ fn hold_everything(observed: &Observed, findings: Vec<Finding>, now: Timestamp) 
         assignments,
         cluster: None,
         balancer_cluster: None,
-        carry: observed.carry.clone(),
+        carry: CarryOver { abandoned: abandonments.records.clone(), ..observed.carry.clone() },
         wake_at: None,
     }
 }
@@ -479,20 +506,20 @@ pub(crate) fn members<'a>(
     line: &Line,
     declared: &BTreeMap<AppName, Declared>,
     gate: Gate,
+    abandonments: &Abandonments,
 ) -> Vec<Member<'a>> {
     let can_flush = gate::can_flush(observed);
-    let holds_data = |unit: &ObservedUnit| {
-        unit.is_told_to_run()
-            && line.table.expand(&unit.current_roles()).iter().any(|role| line.workload.holds_data(role))
-    };
     let mut members = Vec::new();
     for (name, worker) in &observed.workers {
         let removing = worker.removing || observed.removing;
         let wanted = wanted_units(worker.spec.units, removing);
         for (number, unit) in &worker.units {
             let leaves = !wanted.contains(number);
+            let unit_name = name.unit(*number);
+            let given_up = leaves && abandonments.given_up(&unit_name).is_some();
             let want = match (gate, declared.get(name)) {
-                _ if removing && !can_flush && holds_data(unit) => Want::Hold,
+                (Gate::Hold, _) if given_up => Want::Stop,
+                _ if removing && !can_flush && holds_data(unit, line) && !given_up => Want::Hold,
                 (Gate::Stop, _) => Want::StopAtOnce,
                 // Nothing depends on what is removed, nor on what was never told to run.
                 (Gate::Hold, _) if removing || (leaves && !unit.is_told_to_run()) => Want::Stop,
@@ -502,10 +529,16 @@ pub(crate) fn members<'a>(
                 (Gate::Open, Some(Declared::Nothing)) => Want::Stop,
                 (Gate::Open, Some(Declared::Rejected) | None) => Want::Hold,
             };
-            members.push(Member { name: name.unit(*number), unit, want });
+            members.push(Member { name: unit_name, unit, want });
         }
     }
     members
+}
+
+/// Whether a unit that runs may hold data that is nowhere else.
+fn holds_data(unit: &ObservedUnit, line: &Line) -> bool {
+    unit.is_told_to_run()
+        && line.table.expand(&unit.current_roles()).iter().any(|role| line.workload.holds_data(role))
 }
 
 /// The units that are asked for and not yet made, or not started before services may run again.
@@ -646,8 +679,12 @@ fn progress<'a>(
     }
 }
 
-/// For each unit what is wanted of it, and its assignment, if it has one.
-type Told<'a> = BTreeMap<&'a UnitName, (&'a Want, Option<&'a Assignment>)>;
+/// What was decided of the workers' units.
+struct Told<'a> {
+    /// For each unit what is wanted of it, and its assignment, if it has one.
+    units: BTreeMap<&'a UnitName, (&'a Want, Option<&'a Assignment>)>,
+    abandonments: &'a Abandonments,
+}
 
 fn planned_worker(
     observed: &Observed,
@@ -670,8 +707,9 @@ fn planned_worker(
         }
         let hold = Want::Hold;
         let unit_name = name.unit(*number);
-        let (want, next) = told.get(&unit_name).copied().unwrap_or((&hold, None));
-        unit_statuses.insert(*number, status::of_worker_unit(unit, next, want, gate, &observed.name));
+        let (want, next) = told.units.get(&unit_name).copied().unwrap_or((&hold, None));
+        let said = status::of_worker_unit(unit, next, want, gate, &observed.name);
+        unit_statuses.insert(*number, status::kept_from_leaving(said, &unit_name, told.abandonments));
     }
     let mut said: Vec<Status> =
         units.iter().filter(|n| wanted.contains(n)).filter_map(|n| unit_statuses.get(n).cloned()).collect();
@@ -679,24 +717,32 @@ fn planned_worker(
     said.extend(std::iter::repeat_n(Status::new(WorkloadStatus::Waiting, "being made"), missing));
     let status = if leaving {
         let held =
-            units.iter().any(|n| told.get(&name.unit(*n)).is_some_and(|(want, _)| **want == Want::Hold));
+            units.iter().any(|n| told.units.get(&name.unit(*n)).is_some_and(|(want, _)| **want == Want::Hold));
         status::removing(observed, units.len(), held, findings)
     } else {
         status::of_worker(status::of_findings(name, findings), &said, worker.spec.units)
     };
-    PlannedApplication { status, units, unit_statuses }
+    PlannedApplication { status, units, unit_statuses, at_risk: told.abandonments.at_risk_of(name) }
 }
 
-fn planned_balancers(observed: &Observed, wanted: &std::ops::Range<u32>, gate: Gate) -> PlannedApplication {
+fn planned_balancers(
+    observed: &Observed,
+    wanted: &std::ops::Range<u32>,
+    gate: Gate,
+    abandonments: &Abandonments,
+) -> PlannedApplication {
     let mut units: BTreeSet<u32> = wanted.clone().collect();
     let mut unit_statuses = BTreeMap::new();
     for (number, unit) in &observed.balancers {
         if !wanted.contains(number) && !unit.has_stopped() {
             units.insert(*number);
         }
-        unit_statuses.insert(*number, status::of_balancer_unit(unit, wanted.contains(number), gate));
+        let said = status::of_balancer_unit(unit, wanted.contains(number), gate);
+        let unit_name = observed.name.unit(*number);
+        unit_statuses.insert(*number, status::kept_from_leaving(said, &unit_name, abandonments));
     }
-    PlannedApplication { status: Status::default(), units, unit_statuses }
+    let at_risk = abandonments.at_risk_of(&observed.name);
+    PlannedApplication { status: Status::default(), units, unit_statuses, at_risk }
 }
 
 fn wake_at(observed: &Observed, now: Timestamp) -> Option<Timestamp> {

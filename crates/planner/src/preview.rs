@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use muster_model::{Finding, Reason, Revision, WorkloadStatus};
 use serde::{Deserialize, Serialize};
 
+use crate::abandon::Abandonments;
 use crate::balancer;
 use crate::forecast::Forecast;
 use crate::gate::Gate;
@@ -118,7 +119,7 @@ fn standing_balancer(observed: &Observed) -> Option<Rendition> {
     let line = validate::line(observed, &mut findings)?;
     let checked = validate::options(observed, &line, &mut findings);
     let declared = validate::workers(observed, &line, &mut findings);
-    let members = members(observed, &line, &declared, Gate::Open);
+    let members = members(observed, &line, &declared, Gate::Open, &Abandonments::default());
     if !balancer::publishes(observed, &members) {
         return None;
     }

@@ -18,6 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use muster_model::{AppName, GOSSIP_PORT, Revision, Role, RoleSet, UnitName, host_and_port};
 use muster_relation::{Assignment, Run, Service};
 
+use crate::abandon::Abandonments;
 use crate::complaint;
 use crate::observed::{CarryOver, NO_EPOCH, ObservedUnit, Seeds};
 use crate::peers::Peers;
@@ -145,8 +146,10 @@ pub(crate) struct Course<'a> {
     pub(crate) target: Option<&'a Revision>,
     pub(crate) carry: &'a CarryOver,
     pub(crate) trials: &'a Trials,
-    /// Whether units that stop need not keep what they cannot upload.
+    /// Whether no unit that stops need keep what it cannot upload.
     pub(crate) gives_up: bool,
+    /// Units that need not.
+    pub(crate) abandonments: &'a Abandonments,
 }
 
 /// Decides which units are changed now.
@@ -279,7 +282,10 @@ fn next_assignment(
     let next = match &member.want {
         Want::Hold => return now.cloned(),
         Want::Run(_) if told.peers.waiting.contains(&member.name) => return now.cloned(),
-        Want::Stop | Want::StopAtOnce => return member.unit.tell_to_stop(course.gives_up),
+        Want::Stop | Want::StopAtOnce => {
+            let gives_up = course.gives_up || course.abandonments.given_up(&member.name).is_some();
+            return member.unit.tell_to_stop(gives_up);
+        }
         Want::Run(roles) => {
             let target = target?;
             let refused = rollout.halt.as_ref().is_some_and(|halt| halt.what == Trouble::Rejected);

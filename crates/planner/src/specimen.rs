@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use muster_model::{GOSSIP_PORT, Role, RoleSet, Secret, UnitName, host_and_port};
 use muster_relation::{Assignment, ClusterData, Run};
 
+use crate::abandon::Abandonments;
 use crate::balancer;
 use crate::gate::Gate;
 use crate::observed::{NO_EPOCH, ObjectStore, Observed, ObservedUnit, Tls};
@@ -51,7 +52,7 @@ pub fn specimens(observed: &Observed) -> Option<Specimens> {
     let line = validate::line(&observed, &mut findings)?;
     let checked = validate::options(&observed, &line, &mut findings);
     let declared = validate::workers(&observed, &line, &mut findings);
-    let members = members(&observed, &line, &declared, Gate::Open);
+    let members = members(&observed, &line, &declared, Gate::Open, &Abandonments::default());
     let peers = Peers::choose(&members, &line);
     let mut kinds: BTreeMap<&RoleSet, &UnitName> = BTreeMap::new();
     for member in &members {

@@ -1,9 +1,10 @@
 //! The words: what each unit's, each worker's and the coordinator's status says.
 
 use muster_api::{Condition, ConditionStatus, ConditionType, TransitionStatus};
-use muster_model::{AppName, Coverage, Finding, Reason, RoleSet, Status, Subject, WorkloadStatus};
+use muster_model::{AppName, Coverage, Finding, Reason, RoleSet, Status, Subject, UnitName, WorkloadStatus};
 use muster_relation::{Assignment, Drain, Exit, Report, Run, Service};
 
+use crate::abandon::{self, Abandonments};
 use crate::complaint;
 use crate::gate::Gate;
 use crate::observed::{ObjectStore, Observed, ObservedUnit, Probe};
@@ -122,6 +123,23 @@ pub(crate) fn undrained(drain: &Drain) -> String {
          for {again} s",
         drain.why
     )
+}
+
+/// The status of a unit, with what ends its stay if something keeps it from leaving, or what it is let go without.
+pub(crate) fn kept_from_leaving(said: Status, unit: &UnitName, abandonments: &Abandonments) -> Status {
+    if let Some(lost) = abandonments.given_up(unit) {
+        return Status::new(WorkloadStatus::Maintenance, format!("let go without {lost}"));
+    }
+    match abandonments.at_risk.get(unit) {
+        Some(_) if said.status == WorkloadStatus::Active => Status::new(
+            WorkloadStatus::Waiting,
+            format!("stays until it can upload what it holds; to give that up: {}", abandon::command(unit)),
+        ),
+        Some(_) => {
+            Status::new(said.status, format!("{}; to give that up: {}", said.message, abandon::command(unit)))
+        }
+        None => said,
+    }
 }
 
 /// The status of one load balancer unit.

@@ -4,6 +4,7 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DynamicObject, ObjectMeta};
 use muster_api::{API_VERSION, Document, Kind};
+use muster_manifests::names::CONSENT_ANNOTATIONS;
 use muster_model::AppName;
 use serde_json::{Map, Value, json};
 
@@ -62,7 +63,8 @@ pub(crate) fn of_secret(secret: Secret) -> Document {
 /// What verbs need of an object's metadata.
 fn kept(metadata: &ObjectMeta) -> ObjectMeta {
     let annotations = metadata.annotations.clone().map(|mut annotations| {
-        annotations.remove(LAST_APPLIED_ANNOTATION);
+        // A consent is for one unit of this very model.
+        annotations.retain(|key, _| key != LAST_APPLIED_ANNOTATION && !key.starts_with(CONSENT_ANNOTATIONS));
         annotations
     });
     ObjectMeta {

@@ -17,6 +17,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use futures::future::join_all;
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::api::{
     Api, ApiResource, DeleteParams, DynamicObject, ListParams, LogParams, Patch, PatchParams, PostParams,
@@ -26,10 +27,12 @@ use muster_api::{Coordinator, Document, Kind, ModelStatus, S3_SECRET_TYPE, Unit,
 use muster_kubernetes::PreviewError;
 use muster_local::EditError;
 use muster_manifests::names::{
-    APPLICATION_LABEL, MANAGED_BY_LABEL, MANAGER, WORKLOAD_CONTAINER, unit_number,
+    APPLICATION_LABEL, CONSENT_ANNOTATIONS, MANAGED_BY_LABEL, MANAGER, WORKLOAD_CONTAINER, pod_name,
+    unit_number,
 };
 use muster_model::{AppName, UnitName};
-use muster_planner::Preview;
+use muster_planner::{Consent, Preview};
+use serde_json::json;
 use tokio::time::timeout;
 
 use crate::applications::TLS_SECRET_TYPE;
@@ -327,6 +330,31 @@ impl Substrate for Kubernetes {
             }
         }
         Ok(logs)
+    }
+
+    /// Notes the consent beside what the unit belongs to: whoever may edit a worker may write that, and nobody needs a right on Units.
+    async fn abandon_data(&mut self, unit: &UnitName, lost: &str) -> Result<(), Failure> {
+        let units = ApiResource::erase::<Unit>(&());
+        let units: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &self.namespace, &units);
+        let there = self.ask(units.get(&pod_name(unit))).await.map_err(|refusal| self.failure(refusal))?;
+        let spec = &there.data["spec"];
+        let consent = Consent::new(
+            spec["podUID"].as_str().map(str::to_owned),
+            spec["assignment"]["epoch"].as_u64(),
+            lost.to_owned(),
+            Timestamp::now(),
+        );
+        let consent = serde_json::to_string(&consent).map_err(Failure::new)?;
+        let name = unit.application().as_str();
+        let kind =
+            if spec["coordinator"].as_str() == Some(name) { Kind::Coordinator } else { Kind::Worker };
+        let annotation = format!("{CONSENT_ANNOTATIONS}{}", unit.number());
+        let patch = json!({ "metadata": { "annotations": { annotation: consent } } });
+        let params =
+            PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        let api = self.objects(kind);
+        let written = self.ask(api.patch(name, &params, &Patch::Merge(&patch))).await;
+        written.map(drop).map_err(|refusal| self.failure(refusal))
     }
 
     fn pace(&self) -> Duration {

@@ -439,3 +439,44 @@ async fn only_what_belongs_to_the_model_is_exported() {
     );
     assert_eq!(Document::parse_stream(&text).unwrap().len(), 4);
 }
+
+/// A consent is for the pod that the Unit speaks of and for what it was told last, and is written where whoever edits workers may write.
+#[tokio::test]
+async fn a_consent_stands_beside_the_worker() {
+    const LOST: &str = "1 block of tenant \"anonymous\" not uploaded";
+    let asked = Arc::new(Mutex::new(0));
+    let (mut model, journal) = cluster(move |sent| {
+        let unit = json!({
+            "apiVersion": "muster.dev/v1alpha1", "kind": "Unit", "metadata": { "name": "mimir-read-1" },
+            "spec": { "application": "mimir-read", "coordinator": "mimir", "podUID": "uid", "assignment": { "epoch": 7 } },
+        });
+        let path = sent.path.split('?').next().unwrap();
+        match path.rsplit('/').next().unwrap() {
+            "workers" => {
+                let mut worker = worker("mimir-read");
+                let said = json!({ "status": "waiting", "message": "keeps it", "atRisk": LOST });
+                worker["status"] = json!({ "status": "waiting", "message": "", "unitStatuses": { "1": said } });
+                list("Worker", json!([worker]))
+            }
+            "coordinators" => {
+                let mut coordinator = coordinator();
+                *asked.lock().unwrap() += 1;
+                if *asked.lock().unwrap() > 1 {
+                    coordinator["status"]["abandoned"] =
+                        json!([{ "unit": "mimir-read/1", "lost": LOST, "at": "2026-01-01T00:00:00Z" }]);
+                }
+                list("Coordinator", json!([coordinator]))
+            }
+            "units" => list("Unit", json!([unit])),
+            "mimir-read-1" => (200, unit),
+            _ => namespace(sent),
+        }
+    });
+    let done = run(&mut model, &["run", "mimir-read/1", "abandon-data", "--yes-i-lose", LOST]).await;
+    assert_eq!(said(&done), format!("mimir-read/1 is let go without {LOST}\n"));
+    assert_eq!(journal.writes(), ["PATCH workers/mimir-read"]);
+    let body = journal.last_body("PATCH");
+    let consent = body["metadata"]["annotations"]["abandon-data.muster.dev/1"].as_str().unwrap();
+    let consent: Consent = serde_json::from_str(consent).unwrap();
+    assert_eq!((consent.instance.as_deref(), consent.order, consent.lost.as_str()), (Some("uid"), 7, LOST));
+}

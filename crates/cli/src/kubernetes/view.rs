@@ -107,6 +107,7 @@ fn of_coordinator(found: &Found, spec: &CoordinatorSpec, units: &Units<'_>) -> A
         revision: said.revision.clone(),
         rollout: said.rollout.clone(),
         transition: said.transition.clone(),
+        abandoned: said.abandoned.clone(),
         ..application(
             format!("{}-coordinator-k8s", spec.product),
             status(found, &said.status, &said.message, said.observed_generation),
@@ -209,6 +210,7 @@ fn application(charm: String, status: Status, conditions: Vec<muster_api::Condit
         rollout: None,
         transition: None,
         endpoints: BTreeMap::new(),
+        abandoned: Vec::new(),
         units: BTreeMap::new(),
     }
 }
@@ -317,6 +319,7 @@ fn unit(report: Option<&Report>, said: Option<&UnitStatusMessage>) -> UnitView {
         revision: applied.map(|applied| applied.revision.to_string()),
         ready: report.is_some_and(|report| report.ready),
         restarts: report.map_or(0, |report| report.restarts),
+        at_risk: said.and_then(|said| said.at_risk.clone()),
     }
 }
 

@@ -10,6 +10,7 @@ pub(crate) mod export;
 pub(crate) mod integrate;
 pub(crate) mod plan;
 pub(crate) mod remove;
+pub(crate) mod run;
 pub(crate) mod scale;
 pub(crate) mod status;
 pub(crate) mod wait_for;
@@ -35,6 +36,7 @@ pub(crate) async fn run(
         ModelVerb::RemoveRelation(pair) => integrate::remove(pair, model, printer).await,
         ModelVerb::RemoveApplication(args) => remove::run(args, model, printer).await,
         ModelVerb::Scale(args) => scale::run(args, model, printer).await,
+        ModelVerb::Run(args) => self::run::run(args, model, printer).await,
         ModelVerb::WaitFor(args) => wait_for::run(args, model, printer).await,
         ModelVerb::DebugLog(args) => debug_log::run(args, model, printer).await,
         ModelVerb::Export(args) => export::run(args, model, printer).await,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use muster_api::{Document, Kind, ModelStatus};
-use muster_model::AppName;
+use muster_model::{AppName, UnitName};
 use muster_planner::Preview;
 use serde::{Deserialize, Serialize};
 
@@ -45,6 +45,13 @@ pub enum Request {
         /// Whether the steps are wanted too.
         #[serde(default)]
         steps: bool,
+    },
+    /// Lets a unit go that is kept from leaving, without what it holds.
+    AbandonData {
+        /// Which unit.
+        unit: UnitName,
+        /// What is lost with it, in the words of its status' `atRisk`.
+        lost: String,
     },
     /// What `muster status` shows.
     Status,
