@@ -181,11 +181,14 @@ async fn a_flood_of_output_neither_stops_the_agent_nor_fills_its_memory() {
     let mut coordinator = unit.coordinator().await;
     coordinator.send(&start(1)).await;
     coordinator.running(1).await;
-    // The file is rotated when more than 10 MiB came through.
+    // The file is cut when more than 10 MiB were written, again and again. It is looked at every 50 ms, and no server writes as fast.
     let rotated = log.with_extension("log.1");
-    wait_until("a rotated log", SOON, async || rotated.exists().then_some(())).await.unwrap();
     let size = |path: &Path| fs::metadata(path).map_or(0, |m| m.len());
-    assert!(size(&log) <= 10 << 20 && size(&rotated) <= 10 << 20);
+    let written = || fs::metadata(&rotated).and_then(|metadata| metadata.modified()).ok();
+    let first = wait_until("a rotated log", SOON, async || written()).await.unwrap();
+    let again = async || written().is_some_and(|at| at > first).then_some(());
+    wait_until("another rotated log", SOON, again).await.unwrap();
+    assert!(size(&rotated) <= 10 << 20 && size(&log) < 1 << 30);
     let memory = resident(agent.pid());
     println!("resident memory under a flood of output: {memory} kB");
     assert!(memory < 32 << 10);
@@ -249,6 +252,42 @@ async fn after_a_kill_the_next_agent_ends_the_orphan_and_goes_on_without_a_coord
     assert_eq!((unit.pids("start").len(), unit.count("SIGTERM")), (2, 1));
     unit.gone(&orphans).await;
     unit.gone(&grandchildren).await;
+}
+
+/// Through a pipe to the agent it would end with the next line, or wait for ever once the pipe is full.
+#[tokio::test]
+async fn after_a_kill_of_the_agent_the_workload_goes_on_writing_its_log() {
+    let unit = Unit::new();
+    let log = unit.directory.path().join("workload.log");
+    let agent_with_log = |flags: &str| {
+        let mut command = unit.mimir(flags);
+        command.arg("--log").arg(&log);
+        unit.spawn(command)
+    };
+    let written = || fs::metadata(&log).map_or(0, |metadata| metadata.len());
+    let mut agent = agent_with_log("--chat 50 --stop-after 300");
+    let mut coordinator = unit.coordinator().await;
+    coordinator.send(&update(7, "a: 1\n", &[Role::Ingester], Run::Start)).await;
+    coordinator.running(7).await;
+    agent.stop(Signal::SIGKILL, SOON).await.unwrap();
+    let orphan = unit.pids("start")[0];
+    let before = written();
+    // More than a pipe takes.
+    let much = async || (written() > before + (128 << 10)).then_some(());
+    wait_until("much more output", SOON, much).await.unwrap();
+    assert!(is_alive(orphan));
+
+    let _agent = agent_with_log("--lines 30 --die 1000 3");
+    let mut coordinator = unit.coordinator().await;
+    assert_eq!(coordinator.next().await.unwrap().service, Service::Stopping);
+    let report = coordinator.report("an end", |r| r.last_exit.is_some()).await;
+    assert_eq!(unit.count("SIGTERM"), 1, "the orphan was ended in good order");
+    unit.gone(&[orphan]).await;
+    let exit = report.last_exit.unwrap();
+    assert_eq!((&*exit.cause, exit.lines.len()), ("exit code 3", 20));
+    assert_eq!((&*exit.lines[0], &*exit.lines[19]), ("line 10", "line 29"));
+    let text = fs::read_to_string(&log).unwrap();
+    assert!(text.starts_with("chat ") && text.ends_with("line 29\n"), "the next one goes on with it");
 }
 
 #[tokio::test]

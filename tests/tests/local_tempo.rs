@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use hyper::StatusCode;
+use muster_model::HTTP_PORT;
 use muster_testkit::model::Model;
-use muster_testkit::wait_until;
+use muster_testkit::{http, wait_until};
 use muster_tests::traces::{
     self, Span, grpc, is_found, push_jaeger_grpc, push_jaeger_http, push_otlp_grpc, push_otlp_http,
     push_zipkin,
 };
-use muster_tests::{ACTIVE, SAID, documents, model, nothing_left};
+use muster_tests::{ACTIVE, SAID, documents, model, nothing_left, replaced};
+use nix::sys::signal::{Signal, kill};
 
 async fn up(example: &str) -> anyhow::Result<Model> {
     let mut model = model()?;
@@ -110,6 +112,69 @@ async fn one_process_takes_traces_and_another_one_finds_them() -> anyhow::Result
     model.wait_active(ACTIVE).await?;
     found(&query, &spans, ACTIVE).await.with_context(|| bucket(&model))?;
     found(&query, &[late], SAID).await.with_context(|| bucket(&model))?;
+    model.stop().await?;
+    nothing_left(&model)
+}
+
+/// With one copy each span is in one process. It goes on without its agent; and killed while it leaves, with all uploaded, it is started again
+/// to leave its ring, where it would be unhealthy for ever.
+#[tokio::test]
+async fn kills_lose_no_span_and_leave_no_entry_in_the_ring() -> anyhow::Result<()> {
+    const WORKER: &str = "tempo-worker/0";
+    let mut model = up("tempo-monolithic").await?;
+    let (query, rpc) = (model.endpoint("tempo", "query").await?, model.endpoint("tempo", "otlp-grpc").await?);
+    let mut spans = vec![Span::random()];
+    push_otlp_grpc(&rpc, &spans[0], "killed").await?;
+
+    model.kill_up().await?;
+    let tempo = model.process("tempo", WORKER)?;
+    kill(model.process("worker", WORKER)?.pid, Signal::SIGKILL)?;
+    let log = model.unit_directory(WORKER).join("workload.log");
+    let before = std::fs::metadata(&log)?.len();
+    // A query is a line in the log.
+    wait_until("lines in its log", SAID, async || {
+        let _ = is_found(&query, spans[0].trace).await;
+        (std::fs::metadata(&log).ok()?.len() > before).then_some(())
+    })
+    .await?;
+    for _ in 0..10 {
+        let span = Span::random();
+        push_otlp_grpc(&rpc, &span, "killed").await?;
+        spans.push(span);
+    }
+    found(&query, &spans, SAID).await?;
+    ensure!(model.process("tempo", WORKER)? == tempo, "it ended");
+    // The next agent ends it in good order, and so it uploads all.
+    model.up(None)?;
+    replaced(&model, "tempo", WORKER, &tempo).await?;
+    model.wait_active(ACTIVE).await?;
+    found(&query, &spans, ACTIVE).await?;
+
+    model.muster(&["deploy", "tempo-worker-k8s", "next"]).await?;
+    model.muster(&["integrate", "tempo", "next"]).await?;
+    let status = model.wait_active(ACTIVE).await?;
+    let address = status["applications"]["next"]["units"]["next/0"]["address"].as_str();
+    let mut next = http::Client::new(&format!("http://{}:{HTTP_PORT}", address.context("no address")?))?;
+    let leaving = model.process("tempo", WORKER)?;
+    let length = std::fs::metadata(&log)?.len();
+    model.muster(&["remove-application", "--yes", "tempo-worker"]).await?;
+    wait_until("the signal to end", ACTIVE, async || {
+        let text = std::fs::read(&log).ok()?;
+        let new = text.get(usize::try_from(length).ok()?..)?;
+        String::from_utf8_lossy(new).contains("received SIGINT/SIGTERM").then_some(())
+    })
+    .await?;
+    kill(leaving.pid, Signal::SIGKILL)?;
+    let gone = |status: &serde_json::Value| status["applications"]["tempo-worker"].is_null();
+    model.wait("the first worker to be gone", ACTIVE, gone).await?;
+    wait_until("a ring without it", SAID, async || {
+        let page = next.get("/ingester/ring", Duration::from_secs(5)).await.ok()?;
+        let page = String::from_utf8_lossy(&page);
+        (page.contains("next-0") && !page.contains("tempo-worker-0")).then_some(())
+    })
+    .await?;
+    model.wait_active(ACTIVE).await?;
+    found(&query, &spans, ACTIVE).await.with_context(|| bucket(&model))?;
     model.stop().await?;
     nothing_left(&model)
 }

@@ -70,7 +70,7 @@ async fn supervise(settings: Settings, workload: Arc<dyn Workload>) -> Result<()
     let mut terminate = signal(SignalKind::terminate()).map_err(RunError::SetUp)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::SetUp)?;
     let mut child_ended = signal(SignalKind::child()).map_err(RunError::SetUp)?;
-    let sink = Sink::start(settings.log.clone()).map_err(RunError::SetUp)?;
+    let sink = Sink::start(std::io::stdout()).map_err(RunError::SetUp)?;
 
     let settings = Arc::new(settings);
     let (event_sender, mut events) = mpsc::unbounded_channel();

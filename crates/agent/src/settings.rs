@@ -36,7 +36,7 @@ pub struct Arguments {
     /// The namespace of that Secret and of the unit.
     #[arg(long, env = "MUSTER_NAMESPACE")]
     namespace: Option<String>,
-    /// Where the workload's output goes, at most 20 MiB in all [default: standard output].
+    /// Where the workload's output goes, some 20 MiB in all [default: standard output].
     #[arg(long, env = "MUSTER_LOG")]
     log: Option<PathBuf>,
 }

@@ -86,6 +86,10 @@ pub(crate) struct Unit {
     pub(crate) process: Option<Process>,
     /// Whether the ring has an entry of it.
     pub(crate) in_ring: bool,
+    /// Whether its agent knew when it got there.
+    pub(crate) ring_is_noted: bool,
+    /// How often a process of it did not end in good order.
+    pub(crate) killed: u32,
     /// Whether that entry says that it is on its way out.
     pub(crate) leaving: bool,
     /// The order that its agent remembers.
@@ -141,6 +145,8 @@ impl Unit {
             agent: None,
             process: None,
             in_ring: false,
+            ring_is_noted: false,
+            killed: 0,
             leaving: false,
             kept: None,
             highest_kept: 0,
@@ -176,7 +182,10 @@ impl Unit {
         let wanted = Applied { revision: revision.clone(), roles: roles.clone() };
         machine.epoch() >= assigned.epoch
             && match assigned.run {
-                Run::Start => machine.is_ready() && machine.applied() == Some(wanted),
+                Run::Start => {
+                    let peers = self.process.as_ref().map(|process| &process.order.assignment.peers);
+                    machine.is_ready() && machine.applied() == Some(wanted) && peers == Some(&assigned.peers)
+                }
                 Run::Stop => {
                     self.process.is_none()
                         && matches!(machine.service(), Service::Stopped | Service::Inactive)
@@ -283,11 +292,13 @@ impl Unit {
         let number = process.number;
         if process.takes_writes {
             (self.in_ring, self.leaving) = (true, false);
+            self.ring_is_noted = false;
             if ground.product == Product::Tempo {
                 self.disk.cut();
             }
         }
         self.handle(Event::Ready(number, true), ground);
+        self.ring_is_noted = self.in_ring && self.marked.is_some();
     }
 
     fn can_upload(&self, ground: &Ground) -> bool {
@@ -327,6 +338,7 @@ impl Unit {
 
     fn ended(&mut self, id: u64, success: bool, ground: &mut Ground) {
         let Some(process) = self.process.take_if(|p| p.id == id) else { return };
+        self.killed += u32::from(!success);
         let cause = if success { "exit code 0" } else { "signal 9 (SIGKILL)" }.to_owned();
         // An agent does not learn how a process ended that another one started.
         let success = success && process.number != 0;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use muster_agent::machine::FAREWELLS;
 use muster_api::{CoordinatorSpec, WorkerSpec};
 use muster_model::{AppName, ObjectStorage, Reason, Role, RoleSet, RoleTable, Secret, UnitName};
 use muster_planner::{
@@ -427,6 +428,12 @@ impl World {
                 if let Some(write) = self.ground.only_here(unit.disk.writes()) {
                     self.ground.breaks("acknowledged writes", || {
                         format!("{name} was taken away with its disk, which alone had write {write}")
+                    });
+                }
+                // Its agent gives up in the end where its process never ends in good order.
+                if unit.in_ring && unit.ring_is_noted && unit.killed < FAREWELLS {
+                    self.ground.breaks("places in rings", || {
+                        format!("{name} was taken away and is still in its ring")
                     });
                 }
             }

@@ -5,6 +5,7 @@ pub(crate) mod children;
 mod disk;
 pub(crate) mod files;
 mod http;
+mod log;
 pub(crate) mod orphan;
 mod output;
 mod probe;
@@ -31,8 +32,9 @@ use tokio::time::{sleep, timeout};
 pub use self::check::check_config;
 use self::children::Ending;
 use self::disk::Directory;
+use self::log::Log;
 use self::orphan::ProcessRecord;
-use self::output::Tail;
+use self::output::{LastLines, Tail};
 use self::sink::Sink;
 use crate::Settings;
 use crate::machine::backoff::Jitter;
@@ -158,8 +160,9 @@ impl Driver {
             let (success, lines) = (false, Vec::new());
             let _ = events.send(Event::Exited { process: 0, cause, success, lines, jitter: jitter() });
         });
-        self.running =
-            Some(Running { process: 0, kind: Kind::Orphan(record), flushed: None, tasks: vec![task] });
+        let log = self.settings.log.as_deref().map(|path| tokio::spawn(Log::of_orphan(path).keep_small()));
+        let tasks = [task].into_iter().chain(log).collect();
+        self.running = Some(Running { process: 0, kind: Kind::Orphan(record), flushed: None, tasks });
     }
 
     /// Checks an order's config. What is wrong with the order itself counts as a refusal. `stages`: the files that are checked are
@@ -211,6 +214,7 @@ impl Driver {
         let mut command = Command::new(&launch.program);
         command.args(&launch.arguments).current_dir(self.live());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let log = self.settings.log.as_deref().and_then(|path| direct(&mut command, path));
         let mut started =
             children::start(&mut command).map_err(|error| start_error(&launch.program, &error))?;
         let pid = started.pid;
@@ -221,14 +225,16 @@ impl Driver {
             // Only an agent that is killed and started again would miss it.
             tracing::warn!(%error, "the workload's process id is not on disk");
         }
-        let tail = Tail::default();
+        let read = LastLines::default();
         let stdout = started.child.stdout.take().map(OwnedFd::from);
         let stderr = started.child.stderr.take().map(OwnedFd::from);
         let readers: Vec<_> = stdout
             .into_iter()
             .chain(stderr)
-            .map(|pipe| tokio::spawn(output::forward(pipe, self.sink.writer(), tail.clone())))
+            .map(|pipe| tokio::spawn(output::forward(pipe, self.sink.writer(), read.clone())))
             .collect();
+        let keeper = log.clone().map(|log| tokio::spawn(log.keep_small()));
+        let tail = log.map_or(Tail::Read(read), Tail::Log);
         let watch =
             probe::watch(process, launch.probe, self.settings.address, tail.clone(), self.events.clone());
         let events = self.events.clone();
@@ -245,8 +251,8 @@ impl Driver {
             let _ = events.send(Event::Exited { process, cause, success, lines, jitter: jitter() });
         });
         let kind = Kind::Child { pid, order: Arc::clone(order) };
-        self.running =
-            Some(Running { process, kind, flushed: launch.flushed, tasks: vec![tokio::spawn(watch)] });
+        let tasks = [tokio::spawn(watch)].into_iter().chain(keeper).collect();
+        self.running = Some(Running { process, kind, flushed: launch.flushed, tasks });
         Ok(())
     }
 
@@ -357,6 +363,20 @@ impl Driver {
             let _ = events.send(Event::Reloaded(process, result));
         }));
         running.tasks.retain(|task| !task.is_finished());
+    }
+}
+
+/// Has a process write to its log. Where that cannot be opened, its output goes the way that it goes where there is none.
+fn direct(command: &mut Command, path: &Path) -> Option<Log> {
+    match Log::open(path) {
+        Ok((log, [output, errors])) => {
+            command.stdout(output).stderr(errors);
+            Some(log)
+        }
+        Err(error) => {
+            tracing::warn!(%error, path = %path.display(), "the workload's log cannot be opened");
+            None
+        }
     }
 }
 

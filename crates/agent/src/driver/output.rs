@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 
+use super::log::Log;
 use super::sink::SinkWriter;
 
 /// How many lines are remembered. Pebble's number.
@@ -17,13 +18,39 @@ const MAX_LINE: usize = 8 << 10;
 /// How much of a line is remembered, in bytes.
 const MAX_TAIL_LINE: usize = 1000;
 
-/// The last lines of one process, from both its outputs in the order in which they were read.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Tail(Arc<Mutex<VecDeque<String>>>);
+/// The last lines of one process, from both its outputs.
+#[derive(Debug, Clone)]
+pub(crate) enum Tail {
+    /// In the order in which they were read.
+    Read(LastLines),
+    /// Read when they are asked for.
+    Log(Log),
+}
 
 impl Tail {
+    /// The lines, oldest first.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        match self {
+            Self::Read(lines) => lines.get(),
+            Self::Log(log) => {
+                let lines = LastLines::default();
+                lines.push(&log.end());
+                lines.get()
+            }
+        }
+    }
+}
+
+/// The last lines of what was read.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct LastLines(Arc<Mutex<VecDeque<String>>>);
+
+impl LastLines {
     /// Takes in whole lines.
     fn push(&self, block: &[u8]) {
+        if block.is_empty() {
+            return;
+        }
         let block = block.strip_suffix(b"\n").unwrap_or(block);
         let mut last: Vec<_> = block.rsplit(|byte| *byte == b'\n').take(TAIL_LINES).collect();
         last.reverse();
@@ -37,8 +64,7 @@ impl Tail {
         }
     }
 
-    /// The lines, oldest first.
-    pub(crate) fn lines(&self) -> Vec<String> {
+    fn get(&self) -> Vec<String> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 }
@@ -78,7 +104,7 @@ impl Lines {
 }
 
 /// Forwards everything that comes through a pipe until all its writers are gone.
-pub(crate) async fn forward(pipe: OwnedFd, sink: SinkWriter, tail: Tail) -> io::Result<()> {
+pub(crate) async fn forward(pipe: OwnedFd, sink: SinkWriter, tail: LastLines) -> io::Result<()> {
     let mut pipe = pipe::Receiver::from_owned_fd(pipe)?;
     let mut buffer = vec![0; 16 << 10];
     let mut lines = Lines::default();
@@ -159,12 +185,12 @@ mod tests {
 
     #[test]
     fn the_last_twenty_lines_are_remembered_without_control_characters() {
-        let tail = Tail::default();
+        let tail = LastLines::default();
         for number in 0..30 {
             tail.push(format!("line {number}\x1b[0m\n").as_bytes());
         }
         tail.push(&[b"\xff\xfe\n".as_slice(), &[b'y'; 5000]].concat());
-        let lines = tail.lines();
+        let lines = tail.get();
         assert_eq!(lines.len(), TAIL_LINES);
         assert_eq!(lines[0], "line 12[0m");
         assert_eq!(lines[TAIL_LINES - 1].len(), MAX_TAIL_LINE);

@@ -1,19 +1,14 @@
-//! Where a workload's output goes: standard output, or a file that is kept small.
+//! A workload's output on the agent's own standard output.
 //!
-//! A thread of its own writes, so that a reader who does not read or a disk that is full never stops the agent, and the
-//! workload neither. The queue to it is bounded; what does not fit is dropped and counted.
+//! A thread of its own writes, so that a reader who does not read never stops the agent, and the workload neither. The queue to it is
+//! bounded; what does not fit is dropped and counted.
 
-use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, channel, sync_channel};
 use std::time::Duration;
 
-/// A log file that would grow beyond this many bytes is renamed to `.1`, of which there is one.
-pub(crate) const ROTATE_AT: u64 = 10 << 20;
 /// How many blocks may wait. With blocks of at most 24 KiB this is 1.5 MiB.
 const QUEUE: usize = 64;
 
@@ -33,14 +28,13 @@ pub(crate) struct SinkWriter {
 }
 
 impl Sink {
-    /// Starts the thread. `log`: a file, or standard output.
-    pub(crate) fn start(log: Option<PathBuf>) -> io::Result<Self> {
+    /// Starts the thread. `output`: what it writes to.
+    pub(crate) fn start(mut output: impl Write + Send + 'static) -> io::Result<Self> {
         let (queue, blocks) = sync_channel(QUEUE);
         let (finished, done) = channel();
         let dropped = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&dropped);
         std::thread::Builder::new().name("log".to_owned()).stack_size(128 << 10).spawn(move || {
-            let mut output = log.map_or(Output::Standard, |path| Output::File { path, open: None });
             write_all(&blocks, &counter, &mut output);
             let _ = finished.send(());
         })?;
@@ -69,62 +63,15 @@ impl SinkWriter {
     }
 }
 
-fn write_all(blocks: &Receiver<Vec<u8>>, dropped: &AtomicUsize, output: &mut Output) {
+fn write_all(blocks: &Receiver<Vec<u8>>, dropped: &AtomicUsize, output: &mut impl Write) {
     while let Ok(block) = blocks.recv() {
         let missed = dropped.swap(0, Ordering::Relaxed);
         if missed > 0 {
-            let _ = output.write(
-                format!("[{missed} lines dropped: they came faster than they could be written]\n").as_bytes(),
-            );
+            let _ = writeln!(output, "[{missed} lines dropped: they came faster than they could be written]");
         }
-        // A full disk or a closed reader loses lines, nothing else.
-        let _ = output.write(&block);
+        // A closed reader loses lines, nothing else.
+        let _ = output.write_all(&block).and_then(|()| output.flush());
     }
-}
-
-enum Output {
-    Standard,
-    File { path: PathBuf, open: Option<(File, u64)> },
-}
-
-impl Output {
-    fn write(&mut self, block: &[u8]) -> io::Result<()> {
-        match self {
-            Self::Standard => {
-                let mut stdout = io::stdout().lock();
-                stdout.write_all(block)?;
-                stdout.flush()
-            }
-            Self::File { path, open } => {
-                let written = write_file(path, open, block);
-                if written.is_err() {
-                    *open = None;
-                }
-                written
-            }
-        }
-    }
-}
-
-fn write_file(path: &Path, open: &mut Option<(File, u64)>, block: &[u8]) -> io::Result<()> {
-    let length = block.len() as u64;
-    if open.as_ref().is_some_and(|(_, size)| *size > 0 && size + length > ROTATE_AT) {
-        *open = None;
-        let mut old = path.as_os_str().to_owned();
-        old.push(".1");
-        std::fs::rename(path, old)?;
-    }
-    let (file, size) = match open {
-        Some(open) => open,
-        None => {
-            let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
-            let size = file.metadata()?.len();
-            open.insert((file, size))
-        }
-    };
-    file.write_all(block)?;
-    *size += length;
-    Ok(())
 }
 
 #[cfg(test)]
@@ -132,29 +79,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_log_file_stays_small_and_one_older_one_is_kept() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("log");
-        let mut output = Output::File { path: path.clone(), open: None };
-        let block = vec![b'x'; 1 << 20];
-        for _ in 0..25 {
-            output.write(&block).unwrap();
-        }
-        assert_eq!(std::fs::metadata(&path).unwrap().len(), 5 << 20);
-        assert_eq!(std::fs::metadata(directory.path().join("log.1")).unwrap().len(), 10 << 20);
-        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 2);
-    }
-
-    #[test]
     fn what_was_handed_over_is_written_when_the_sink_finishes() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("log");
-        let sink = Sink::start(Some(path.clone())).unwrap();
+        let (mut reader, output) = io::pipe().unwrap();
+        let sink = Sink::start(output).unwrap();
         let writer = sink.writer();
         writer.write(b"one\n".to_vec());
         writer.write(b"two\n".to_vec());
         drop(writer);
         sink.finish();
-        assert_eq!(std::fs::read_to_string(path).unwrap(), "one\ntwo\n");
+        let mut written = String::new();
+        io::Read::read_to_string(&mut reader, &mut written).unwrap();
+        assert_eq!(written, "one\ntwo\n");
     }
 }

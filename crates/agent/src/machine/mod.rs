@@ -11,7 +11,8 @@
 //! States and numbers are those of Pebble's service machine: a start is okay after a second, waits before another start
 //! double from 0.5 s to 30 s, and are forgotten once the process has lived for as long as the longest wait.
 //! What holds acknowledged data goes only when nothing is left of it: after a unit that is to leave has ended, its disk is looked at, and
-//! while something on it is not in the object store the same process is started again and asked to leave again.
+//! while something on it is not in the object store the same process is started again and asked to leave again. So it is while no process
+//! has ended in good order after it was asked to: one that was killed may have left its place in a ring behind, which nobody else gives up.
 //!
 //! The machine is level-triggered: after every event it compares what is with what should be and takes the next step.
 
@@ -39,6 +40,10 @@ pub const CALM_DELAY: Duration = backoff::LIMIT;
 pub const LEAVE_DELAY: Duration = Duration::from_secs(15);
 /// How long a process that tries again to upload what the last one left is let alone.
 pub const STAY: Duration = Drain::AGAIN_AFTER;
+/// How long a process that has nothing to upload, and is started to leave its ring, may take to become ready before it is asked to leave as it is.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// How often a process that has nothing to upload is started to leave its ring in good order, before the unit counts as stopped without that.
+pub const FAREWELLS: u32 = 3;
 /// How long a process that holds nothing any more may take to end.
 const EMPTY_DELAY: Duration = Duration::from_secs(5);
 /// How long a process that was started where nothing ran may take to become ready without a check of its config: long enough that a
@@ -68,6 +73,7 @@ pub struct Machine {
     drain: Option<Drain>,
     /// The process that made all its leave calls: its orderly end uploads what it holds, that of another may be a mere restart's.
     left: Option<ProcessNumber>,
+    farewell: Farewell,
     phase: Phase,
     shutdown: bool,
     exited: bool,
@@ -79,6 +85,21 @@ pub struct Machine {
     last_exit: Option<Exit>,
     restarts: u32,
     problem: Option<String>,
+}
+
+/// What is known of how a unit that is to give up what it holds has left its ring.
+#[derive(Debug, Clone, PartialEq, Default)]
+struct Farewell {
+    /// The process that was asked to leave, whatever it answered: calls may fail that have nothing to do.
+    asked: Option<ProcessNumber>,
+    /// Whether that process said that it holds nothing any more. From then on it may be killed: it has left.
+    flushed: bool,
+    /// Whether the last process was asked, and has ended in good order.
+    done: bool,
+    /// How many processes were to leave and did not end in good order.
+    failed: u32,
+    /// Whether nothing was missing in the object store when the disk was last looked at.
+    empty: bool,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -120,11 +141,28 @@ struct Alive {
     order: Arc<Order>,
     since: Duration,
     okay: bool,
-    /// Whether it has lived for [`STAY`].
+    /// Whether it has lived for as long as one that is to leave is let alone.
     stayed: bool,
     ready: bool,
     waiting: Option<Waiting>,
     reloading: Option<Arc<Order>>,
+}
+
+impl Farewell {
+    /// A process was asked to leave.
+    fn ask(&mut self, process: ProcessNumber) {
+        (self.asked, self.flushed, self.done) = (Some(process), false, false);
+    }
+
+    /// How long a process that tries once more is let alone.
+    fn stay(&self) -> Duration {
+        if self.empty { PATIENCE } else { STAY }
+    }
+
+    /// Whether a process that tries once more can be asked to leave: it has taken its place again, and taken up what was left.
+    fn may_go(&self, ready: bool, stayed: bool) -> bool {
+        if self.empty { ready || stayed } else { ready && stayed }
+    }
 }
 
 impl Default for Machine {
@@ -139,6 +177,7 @@ impl Default for Machine {
             holds: None,
             drain: None,
             left: None,
+            farewell: Farewell::default(),
             phase: Phase::Idle,
             shutdown: false,
             exited: false,
@@ -178,12 +217,19 @@ impl Machine {
                 if let Phase::Spawning { process: p, order } = &self.phase
                     && *p == process
                 {
-                    self.back_off(Arc::clone(order), cause, Vec::new(), jitter, now);
+                    let order = Arc::clone(order);
+                    self.back_off(order, cause, Vec::new(), jitter, now);
+                    self.farewell_failed(&mut actions);
                 }
             }
             Event::Exited { process, cause, success, lines, jitter } => {
                 let has_left = self.left.take_if(|left| *left == process).is_some();
                 let ending = if success && has_left { Ending::Orderly } else { Ending::Other };
+                if self.farewell.asked.take_if(|asked| *asked == process).is_some() {
+                    let is_told_to_end = !matches!(self.phase, Phase::Leaving { .. });
+                    self.farewell.done = is_told_to_end && (success || self.farewell.flushed);
+                    self.farewell.failed += u32::from(!self.farewell.done);
+                }
                 self.process_exited(process, cause, ending, lines, jitter, now, &mut actions);
             }
             Event::Inspected(left, jitter) => self.inspected(left, jitter, now, &mut actions),
@@ -207,6 +253,7 @@ impl Machine {
                     && *p == process
                 {
                     *until = (*until).min(now + EMPTY_DELAY);
+                    self.farewell.flushed |= self.farewell.asked == Some(process);
                 }
             }
             Event::Left(process, result) => self.left(process, result, now, &mut actions),
@@ -225,7 +272,9 @@ impl Machine {
         let phase = match &self.phase {
             Phase::Idle | Phase::Spawning { .. } | Phase::Inspecting => None,
             Phase::Alive(alive) if !alive.okay => Some(alive.since + OKAY_DELAY),
-            Phase::Alive(alive) => (!alive.stayed && self.drain.is_some()).then(|| alive.since + STAY),
+            Phase::Alive(alive) => {
+                (!alive.stayed && self.drain.is_some()).then(|| alive.since + self.farewell.stay())
+            }
             Phase::Killing { until, .. } => (*until < Duration::MAX).then_some(*until),
             Phase::Leaving { until, .. }
             | Phase::Terminating { until, .. }
@@ -262,11 +311,18 @@ impl Machine {
         }
     }
 
-    /// What the running process was started with. Absent while none runs, it is ending, or its config may still be refused.
+    /// What the running process was started with. Absent while none runs, it is ending, its config may still be refused, or it is about
+    /// to be told of other peers: nothing else that is said here would tell it from its successor.
     #[must_use]
     pub fn applied(&self) -> Option<Applied> {
         let Phase::Alive(Alive { order, .. }) = &self.phase else { return None };
-        if self.unchecked.is_some() {
+        let gets_other_peers = |wanted: &Arc<Order>| {
+            wanted.assignment.run == Run::Start
+                && wanted.same_but_for_peers(order)
+                && !wanted.same_process(order)
+                && self.rejected != Some(wanted.assignment.epoch)
+        };
+        if self.unchecked.is_some() || self.wanted.as_ref().is_some_and(gets_other_peers) {
             return None;
         }
         let assignment = &order.assignment;
@@ -520,6 +576,7 @@ impl Machine {
                     self.start_backoff.reset();
                 }
                 self.back_off(Arc::clone(&alive.order), cause, lines, jitter, now);
+                self.farewell_failed(actions);
             }
             Phase::Leaving { process: p, .. }
             | Phase::Terminating { process: p, .. }
@@ -535,6 +592,14 @@ impl Machine {
         }
     }
 
+    /// A process that was to leave was not there for long enough to be asked to. It may have left something all the same.
+    fn farewell_failed(&mut self, actions: &mut Vec<Action>) {
+        if self.drain.is_some() && self.must_drain() && !self.shutdown {
+            self.farewell.failed += 1;
+            self.inspect(Ending::Other, actions);
+        }
+    }
+
     fn inspect(&mut self, ending: Ending, actions: &mut Vec<Action>) {
         if let Some(holds) = &self.holds {
             actions.push(Action::Inspect(Arc::clone(holds), ending));
@@ -547,6 +612,15 @@ impl Machine {
             return;
         }
         self.phase = Phase::Idle;
+        if !self.must_drain() {
+            // It is to run on, with what it holds.
+            return;
+        }
+        self.farewell.empty = left.is_none();
+        let left = left.or_else(|| {
+            let may_be_in_ring = !self.farewell.done && self.farewell.failed < FAREWELLS;
+            may_be_in_ring.then(|| "it may have kept its place in a ring".to_owned())
+        });
         match (left, self.holds.clone()) {
             (None, _) => {
                 self.holds = None;
@@ -629,7 +703,7 @@ impl Machine {
     /// What the passing of time alone changes.
     fn pass_time(&mut self, now: Duration, actions: &mut Vec<Action>) {
         if let Phase::Alive(alive) = &mut self.phase {
-            alive.stayed |= now >= alive.since + STAY;
+            alive.stayed |= now >= alive.since + self.farewell.stay();
         }
         match &mut self.phase {
             Phase::Alive(alive) if !alive.okay && now >= alive.since + OKAY_DELAY => {
@@ -678,6 +752,9 @@ impl Machine {
             return self.settle_drain(now, actions);
         }
         self.drain = None;
+        // A process that is on its way out was asked all the same.
+        self.farewell =
+            Farewell { asked: self.farewell.asked, flushed: self.farewell.flushed, ..Farewell::default() };
         match (&self.phase, self.accepted.clone()) {
             (Phase::Idle, Some(order)) => self.spawn(order, actions),
             (Phase::Backoff { order: failed, .. }, Some(order)) if !failed.same_process(&order) => {
@@ -692,14 +769,16 @@ impl Machine {
         }
     }
 
-    /// Takes the next step until nothing is held here that is not in the object store.
+    /// Takes the next step until nothing is held here that is not in the object store, nor a place in a ring.
     fn settle_drain(&mut self, now: Duration, actions: &mut Vec<Action>) {
         match (&self.phase, &self.drain, self.holds.clone()) {
             // Nobody saw how the last process ended.
             (Phase::Idle, None, _) => self.inspect(Ending::Other, actions),
             (Phase::Idle, Some(_), Some(holds)) => self.spawn(holds, actions),
             // One that tries again is asked to leave once it has taken up what the last one left.
-            (Phase::Alive(alive), tried, _) if tried.is_none() || (alive.ready && alive.stayed) => {
+            (Phase::Alive(alive), tried, _)
+                if tried.is_none() || self.farewell.may_go(alive.ready, alive.stayed) =>
+            {
                 let alive = alive.clone();
                 self.stop_for_good(&alive, now, actions);
             }
@@ -810,6 +889,7 @@ impl Machine {
 
     fn stop_for_good(&mut self, alive: &Alive, now: Duration, actions: &mut Vec<Action>) {
         let (process, order) = (alive.process, Arc::clone(&alive.order));
+        self.farewell.ask(process);
         if order.manners.leaves {
             actions.push(Action::Leave(process, Arc::clone(&order)));
             self.phase = Phase::Leaving { process, order, until: now + LEAVE_DELAY };
@@ -831,6 +911,7 @@ impl Machine {
         let process = self.next_process;
         self.next_process += 1;
         self.started = true;
+        self.farewell.done = false;
         if self.unchecked.is_none() {
             self.mark(&order, actions);
         }

@@ -77,6 +77,8 @@ fn start(epoch: u64, revision: u8) -> Ask {
 #[derive(Debug)]
 struct Process {
     order: Arc<Order>,
+    /// Whether it was told that it is to leave for good.
+    leaves: bool,
     stops: Vec<Duration>,
     kill_by: Option<Duration>,
 }
@@ -92,6 +94,8 @@ struct World {
     kept: Option<Arc<Order>>,
     /// What stands beside the data.
     marked: Option<Arc<Order>>,
+    /// Whether a ring has an entry of it that only an orderly end removes.
+    in_ring: bool,
     exited: bool,
     actions: Vec<Action>,
     dice: Vec<u8>,
@@ -107,6 +111,7 @@ impl World {
             live: BTreeMap::new(),
             kept: None,
             marked: None,
+            in_ring: false,
             exited: false,
             actions: Vec::new(),
             dice,
@@ -122,11 +127,11 @@ impl World {
         self.coming.insert((self.now + after, self.sequence), event);
     }
 
-    fn exit(&mut self, process: ProcessNumber, after: Duration) {
+    fn exit(&mut self, process: ProcessNumber, after: Duration, success: bool) {
         let event = Event::Exited {
             process,
             cause: "test".into(),
-            success: true,
+            success,
             lines: vec![],
             jitter: Jitter::default(),
         };
@@ -134,14 +139,23 @@ impl World {
     }
 
     fn handle(&mut self, event: Event) {
-        if let Event::Exited { process, .. } = &event
-            && self.live.remove(process).is_none()
-        {
-            return; // It ended before, in another way.
+        if let Event::Exited { process, success, .. } = &event {
+            let Some(ended) = self.live.remove(process) else {
+                return; // It ended before, in another way.
+            };
+            self.in_ring &= !(*success && ended.leaves && !ended.stops.is_empty());
         }
+        if let Event::Ready(process, true) = &event
+            && let Some(ready) = self.live.get(process)
+        {
+            self.in_ring |= !ready.order.manners.data_roles.is_empty() && ready.stops.is_empty();
+        }
+        let failed = self.machine.farewell.failed;
         let actions = self.machine.handle(event, self.now);
         self.actions.extend(actions.iter().cloned());
         for action in actions {
+            let is_left = !self.in_ring || failed >= FAREWELLS;
+            assert!(action != Action::Mark(None) || is_left, "its place in the ring is still there");
             self.carry_out(action);
         }
     }
@@ -180,7 +194,8 @@ impl World {
                     let jitter = Jitter::default();
                     self.handle(Event::SpawnFailed { process, cause: "not found".into(), jitter });
                 } else {
-                    self.live.insert(process, Process { order, stops: Vec::new(), kill_by: None });
+                    self.live
+                        .insert(process, Process { order, leaves: false, stops: Vec::new(), kill_by: None });
                     self.handle(Event::Spawned(process));
                     if roll % 2 == 1 && !is_bad {
                         self.later(time * 10, Event::Ready(process, true));
@@ -189,7 +204,9 @@ impl World {
             }
             Action::Leave(process, order) => {
                 assert!(order.manners.leaves);
-                assert!(self.live[&process].stops.is_empty(), "calls come before the signal");
+                let live = self.live.get_mut(&process).expect("only live processes are asked to leave");
+                assert!(live.stops.is_empty(), "calls come before the signal");
+                live.leaves = true;
                 let result = if roll.is_multiple_of(3) { Err("refused".into()) } else { Ok(()) };
                 self.later(time * 100, Event::Left(process, result));
             }
@@ -199,13 +216,13 @@ impl World {
                 live.kill_by = Some(self.now + live.order.manners.kill_delay);
                 assert_eq!(live.stops.len(), 1, "the stop signal is sent once");
                 if roll % 4 != 3 {
-                    self.exit(process, time);
+                    self.exit(process, time, !roll.is_multiple_of(5));
                 }
             }
             Action::Kill(process) => {
                 let live = self.live.get(&process).expect("only live processes get a signal");
                 assert_eq!(live.kill_by, Some(self.now), "the kill comes when the kill delay is over");
-                self.exit(process, KILL_TIME);
+                self.exit(process, KILL_TIME, false);
             }
             Action::Reload(process, order) => {
                 assert!(order.manners.reloads);
@@ -319,7 +336,7 @@ fn play(world: &mut World, nature: Nature, steps: &[Step]) -> Option<Ask> {
             Step::Pass(ms) => world.pass(MS * u32::from(*ms)),
             Step::Crash => {
                 if let Some(process) = world.live.keys().next().copied() {
-                    world.exit(process, Duration::ZERO);
+                    world.exit(process, Duration::ZERO, false);
                     world.pass(Duration::ZERO);
                 }
             }
@@ -446,7 +463,7 @@ fn the_first_process_does_not_wait_for_a_check() {
     // One that ends before it is ready is checked at once.
     let mut world = World::new(vec![0]);
     world.assign(Ask { data: true, ..start(1, BAD) });
-    world.exit(1, MS * 50);
+    world.exit(1, MS * 50, false);
     world.pass(MS * 60);
     assert_eq!(kinds(&world.actions), ["Spawn", "CheckStarted"]);
     assert!(world.live.is_empty() && world.kept.is_none());
@@ -491,10 +508,33 @@ fn new_seeds_and_new_shared_data_restart_nothing_but_are_kept_for_the_next_start
     world.handle(Event::Assigned(Arc::new(seeded.clone())));
     assert!(!world.actions.iter().any(is_stop));
     assert_eq!(world.kept.as_deref(), Some(&seeded));
-    world.exit(1, Duration::ZERO);
+    world.exit(1, Duration::ZERO, false);
     world.pass(MS * 600);
     assert_eq!(world.running().map(|order| (**order).clone()), Some(seeded));
     assert_eq!(world.machine.restarts(), 1);
+}
+
+#[test]
+fn other_peers_are_another_process_which_the_report_waits_for() {
+    let told_of = |epoch, host: &str| {
+        let mut order = (*order(start(epoch, 0))).clone();
+        order.assignment.peers = BTreeMap::from([(Role::QueryFrontend, host.to_owned())]);
+        Arc::new(order)
+    };
+    let mut world = World::new(vec![]);
+    world.assign(start(1, 0));
+    world.pass(CHECK_LATER * 2);
+    world.actions.clear();
+    world.handle(Event::Assigned(told_of(2, "127.0.0.9")));
+    assert_eq!((world.machine.applied(), world.machine.epoch()), (None, 2), "it says that it is not done");
+    world.pass(MS * 2000);
+    assert_eq!(kinds(&world.actions), ["Check", "Keep", "Stop", "Spawn"]);
+    assert_eq!(world.running().map(|order| &order.assignment), Some(&told_of(2, "127.0.0.9").assignment));
+    assert!(world.machine.is_ready() && world.machine.applied().is_some());
+    // The same peers again change nothing.
+    world.handle(Event::Assigned(told_of(3, "127.0.0.9")));
+    world.pass(MS * 2000);
+    assert_eq!(world.actions.iter().filter(|action| is_stop(action)).count(), 1);
 }
 
 #[test]
@@ -528,7 +568,11 @@ fn left(what: Option<&str>) -> Event {
 }
 
 fn ended(process: ProcessNumber) -> Event {
-    Event::Exited { process, cause: String::new(), success: true, lines: vec![], jitter: Jitter::default() }
+    exited(process, true)
+}
+
+fn exited(process: ProcessNumber, success: bool) -> Event {
+    Event::Exited { process, cause: String::new(), success, lines: vec![], jitter: Jitter::default() }
 }
 
 #[test]
@@ -564,6 +608,97 @@ fn a_unit_does_not_leave_before_nothing_is_left_on_its_disk() {
     assert_eq!((machine.service(), machine.holds_data(), machine.drain()), (Service::Stopped, false, None));
 }
 
+/// A unit that holds something, is ready, and was told to stop.
+fn leaving() -> (Machine, Arc<Order>) {
+    let mut machine = Machine::default();
+    let holder = order(Ask { data: true, ..start(1, 0) });
+    machine.handle(Event::Assigned(Arc::clone(&holder)), MS);
+    machine.handle(Event::Spawned(1), MS);
+    machine.handle(Event::Ready(1, true), MS);
+    let told = machine.handle(Event::Assigned(order(Ask { data: true, run: Run::Stop, ..start(2, 0) })), MS);
+    assert_eq!(told.last(), Some(&Action::Leave(1, Arc::clone(&holder))));
+    (machine, holder)
+}
+
+/// All that it had is in the object store, but nobody has taken it out of the ring.
+#[test]
+fn a_unit_that_was_killed_while_it_left_is_started_again_to_leave_its_ring() {
+    for killed_in_the_calls in [true, false] {
+        let (mut machine, holder) = leaving();
+        if !killed_in_the_calls {
+            machine.handle(Event::Left(1, Ok(())), MS);
+        }
+        assert_eq!(
+            machine.handle(exited(1, false), MS),
+            [Action::Inspect(Arc::clone(&holder), Ending::Other)]
+        );
+        assert_eq!(machine.handle(left(None), MS), [], "it does not count as stopped");
+        assert_eq!((machine.service(), machine.holds_data()), (Service::Stopping, true));
+        let again = machine.deadline().unwrap();
+        assert_eq!(machine.handle(Event::Timer, again), [Action::Spawn(2, Arc::clone(&holder))]);
+        machine.handle(Event::Spawned(2), again);
+        // It has nothing to upload that it could put off: it is asked as soon as it has its place again, and whatever it answers counts.
+        assert_eq!(machine.handle(Event::Ready(2, true), again), [Action::Leave(2, Arc::clone(&holder))]);
+        machine.handle(Event::Left(2, Err("500".to_owned())), again);
+        machine.handle(ended(2), again);
+        assert_eq!(machine.handle(left(None), again), [Action::Mark(None)]);
+        assert_eq!((machine.service(), machine.drain()), (Service::Stopped, None));
+    }
+}
+
+#[test]
+fn who_said_that_it_holds_nothing_any_more_may_be_killed() {
+    let (mut machine, _) = leaving();
+    machine.handle(Event::Left(1, Ok(())), MS);
+    machine.handle(Event::Flushed(1), MS);
+    assert_eq!(machine.handle(Event::Timer, MS + EMPTY_DELAY), [Action::Kill(1)]);
+    machine.handle(exited(1, false), MS + EMPTY_DELAY);
+    assert_eq!(machine.handle(left(None), MS + EMPTY_DELAY), [Action::Mark(None)]);
+}
+
+#[test]
+fn a_unit_that_never_ends_in_good_order_and_has_nothing_to_lose_counts_as_stopped_in_the_end() {
+    // It fails whenever it is asked to end; it ends before it is ready; it cannot be started; it never becomes ready.
+    for trouble in 0..4 {
+        let (mut machine, _) = leaving();
+        machine.handle(Event::Left(1, Ok(())), MS);
+        machine.handle(exited(1, false), MS);
+        let mut now = MS;
+        let mut actions = machine.handle(left(None), now);
+        let mut inspections = 1;
+        while machine.service() != Service::Stopped {
+            let answer = match actions.last() {
+                Some(Action::Inspect(..)) => {
+                    inspections += 1;
+                    left(None)
+                }
+                Some(Action::Spawn(process, _)) if trouble == 2 => Event::SpawnFailed {
+                    process: *process,
+                    cause: "not found".into(),
+                    jitter: Jitter::default(),
+                },
+                Some(Action::Spawn(process, _)) => {
+                    machine.handle(Event::Spawned(*process), now);
+                    match trouble {
+                        0 => Event::Ready(*process, true),
+                        1 => exited(*process, false),
+                        _ => Event::Timer,
+                    }
+                }
+                Some(Action::Leave(process, _)) => Event::Left(*process, Ok(())),
+                Some(Action::Stop(process, _)) => exited(*process, false),
+                _ => {
+                    now = machine.deadline().expect("it goes on");
+                    Event::Timer
+                }
+            };
+            actions = machine.handle(answer, now);
+        }
+        assert_eq!(inspections, FAREWELLS, "{trouble}");
+        assert!(!machine.holds_data() && now < PATIENCE * FAREWELLS, "{trouble}: {now:?}");
+    }
+}
+
 /// A mere restart leaves on the disk what is in the log, and so does a stop whose calls were refused.
 #[test]
 fn an_orderly_end_proves_nothing_unless_the_unit_was_asked_to_leave() {
@@ -595,13 +730,15 @@ fn an_orderly_end_proves_nothing_unless_the_unit_was_asked_to_leave() {
 fn who_finds_a_disk_finishes_what_was_begun() {
     let holder = order(Ask { data: true, ..start(1, 0) });
     let stop = order(Ask { run: Run::Stop, ..start(2, 0) });
-    for event in [Event::Restored(Arc::clone(&stop)), Event::Assigned(stop)] {
+    let events = [Event::Restored(Arc::clone(&stop)), Event::Assigned(stop)];
+    for (event, what) in events.into_iter().zip([Some("1 block"), None]) {
         let mut machine = Machine::default();
         assert_eq!(machine.handle(Event::Holds(Arc::clone(&holder)), MS), [], "it was told nothing yet");
         let told = machine.handle(event, MS);
         assert_eq!(told.last(), Some(&Action::Inspect(Arc::clone(&holder), Ending::Other)));
         assert_eq!(machine.service(), Service::Stopping);
-        machine.handle(left(Some("1 block")), MS);
+        // Also where nothing is missing: nobody knows how it ended, and whether it left its ring.
+        machine.handle(left(what), MS);
         let again = machine.deadline().unwrap();
         assert_eq!(machine.handle(Event::Timer, again), [Action::Spawn(1, Arc::clone(&holder))]);
     }
@@ -662,7 +799,7 @@ fn a_crash_loop_waits_longer_each_time_and_a_calm_process_starts_afresh() {
     let mut waits = Vec::new();
     for _ in 0..8 {
         let process = *world.live.keys().next().unwrap();
-        world.exit(process, MS);
+        world.exit(process, MS, false);
         world.pass(MS);
         assert_eq!(world.machine.service(), Service::Backoff);
         let wait = world.machine.last_exit().unwrap().retry_in_ms;
@@ -673,7 +810,7 @@ fn a_crash_loop_waits_longer_each_time_and_a_calm_process_starts_afresh() {
     assert_eq!(world.machine.restarts(), 8);
     world.pass(CALM_DELAY);
     let process = *world.live.keys().next().unwrap();
-    world.exit(process, Duration::ZERO);
+    world.exit(process, Duration::ZERO, false);
     world.pass(Duration::ZERO);
     assert_eq!(world.machine.last_exit().unwrap().retry_in_ms, 500);
     assert!(backoff::LIMIT <= CALM_DELAY);

@@ -31,6 +31,8 @@ pub struct Flags {
     pub lines: u32,
     /// `--flood`: writes lines as fast as it can.
     pub flood: bool,
+    /// `--chat MS`: writes a line of 4 KiB from time to time, and ends at once where it cannot, as a server written in Go does.
+    pub chat: Option<Duration>,
     /// `--endless-line`: writes to standard error without any line break.
     pub endless_line: bool,
     /// `--record FILE`: appends what happens to it.
@@ -62,6 +64,7 @@ impl Flags {
                 "--orphans" => flags.orphans = value()?.parse()?,
                 "--lines" => flags.lines = value()?.parse()?,
                 "--flood" => flags.flood = true,
+                "--chat" => flags.chat = Some(ms(value()?.parse()?)),
                 "--endless-line" => flags.endless_line = true,
                 "--record" => flags.record = Some(value()?.into()),
                 "-modules" => flags.check = true,

@@ -54,6 +54,15 @@ pub fn run(flags: &Flags) -> io::Result<ExitCode> {
             while io::stdout().write_all(&block).is_ok() {}
         });
     }
+    if let Some(pause) = flags.chat {
+        thread::spawn(move || {
+            let line = format!("{}\n", "chat ".repeat(819));
+            while io::stdout().write_all(line.as_bytes()).is_ok() {
+                thread::sleep(pause);
+            }
+            std::process::exit(1);
+        });
+    }
     if flags.endless_line {
         thread::spawn(|| while io::stderr().write_all(&[b'x'; 4096]).is_ok() {});
     }
