@@ -1461,11 +1461,11 @@ fn specimens_are_told_what_units_of_each_kind_would_be() {
     let (cluster, units) = specimens(&observed).unwrap().workers.unwrap();
     let roles: Vec<String> = units.iter().map(|unit| unit.assignment.roles.to_string()).collect();
     assert_eq!(roles, ["backend", "read", "write"]);
-    // The others are told of the leading compactor, which knows itself by its own address.
+    // The others are told of the leading compactor, which is told of nobody.
     let leader = units[0].address.to_string();
     for unit in &units {
         let told = unit.assignment.peers.get(&Role::Compactor);
-        assert_eq!(told, (unit.assignment.roles != RoleSet::from([Role::Write])).then_some(&leader));
+        assert_eq!(told, (unit.assignment.roles == RoleSet::from([Role::Read])).then_some(&leader));
         assert_eq!(cluster.documents.keys().collect::<Vec<_>>(), [&unit.assignment.revision]);
         assert_eq!(unit.assignment.run, Run::Start);
     }

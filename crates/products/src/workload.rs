@@ -141,7 +141,7 @@ pub struct Peer {
 /// How many peers of a kind are used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Choice {
-    /// One leads, and everybody turns to it, itself included. It stays the same as long as it is there.
+    /// One leads, and everybody turns to it, itself included. It stays the same as long as it is there, and is told of nobody.
     Leader,
     /// All, each by a part of the units.
     Spread,

@@ -92,7 +92,7 @@ fn goldens() {
     let loki = json!({ "retention-period": 30, "ingestion-rate-mb": 8, "reporting-enabled": true });
     let overrides = json!({ "limits_config": { "ingestion_rate_mb": 9, "volume_enabled": null }, "querier": { "max_concurrent": 8 } });
     let loki = shared(Product::Loki, &loki, &storage(Some("team-1"), true), overrides.as_object());
-    let values = unit(&[Role::Backend], &[(Role::Compactor, "127.0.9.1")]);
+    let values = unit(&[Role::Backend], &[(Role::Compactor, "127.0.9.2")]);
     golden("loki.unit.yaml", &workload(Product::Loki).unit_config(&loki, &values).unwrap());
     let receivers = ["otlp-grpc", "otlp-http", "zipkin", "jaeger-grpc", "jaeger-thrift-http"];
     let tempo: Map<_, _> =
@@ -119,11 +119,9 @@ fn one_compactor_leads_and_the_others_work_for_it() {
         (text(&tree["compactor"]["horizontal_scaling_mode"]), text(&tree["common"]["compactor_grpc_address"]))
     };
     let is = |mode: &str, address: &str| (mode.to_owned(), address.to_owned());
+    // Who is told of nobody leads.
     assert_eq!(mode(&[Role::All], &[]), is("disabled", "127.0.9.1:9095"));
-    assert_eq!(mode(&[Role::All], &[(Role::Compactor, "127.0.9.1")]), is("main", "127.0.9.1:9095"));
-    // By its name it knows itself as well.
-    let name = "backend-0.loki-gossip.ns.svc";
-    assert_eq!(mode(&[Role::Backend], &[(Role::Compactor, name)]), is("main", &format!("{name}:9095")));
+    assert_eq!(mode(&[Role::Backend], &[]), is("disabled", "127.0.9.1:9095"));
     assert_eq!(mode(&[Role::Backend], &[(Role::Compactor, "127.0.9.2")]), is("worker", "127.0.9.2:9095"));
     assert_eq!(mode(&[Role::Read], &[(Role::Compactor, "127.0.9.2")]), is("disabled", "127.0.9.2:9095"));
 }

@@ -22,7 +22,7 @@ pub struct Assignment {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub gives_up: bool,
     /// Where the unit finds the one unit of a role that it is to turn to: a host without a port. Only roles that the unit cannot
-    /// find by gossip (Tempo's query-frontend, Loki's compactor).
+    /// find by gossip (Tempo's query-frontend, Loki's compactor). A unit that is told of none turns to itself.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub peers: BTreeMap<Role, String>,
     /// Gossip seeds, `host:port`. A change of the seeds alone restarts nothing: they matter when a process starts.

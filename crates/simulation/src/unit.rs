@@ -176,7 +176,12 @@ impl Unit {
         let wanted = Applied { revision: revision.clone(), roles: roles.clone() };
         machine.epoch() >= assigned.epoch
             && match assigned.run {
-                Run::Start => machine.is_ready() && machine.applied() == Some(wanted),
+                Run::Start => {
+                    let peers = self.process.as_ref().map(|process| &process.order.assignment.peers);
+                    machine.is_ready()
+                        && machine.applied() == Some(wanted)
+                        && peers == Some(&assigned.peers)
+                }
                 Run::Stop => {
                     self.process.is_none()
                         && matches!(machine.service(), Service::Stopped | Service::Inactive)

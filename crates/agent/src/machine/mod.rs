@@ -263,11 +263,18 @@ impl Machine {
         }
     }
 
-    /// What the running process was started with. Absent while none runs, it is ending, or its config may still be refused.
+    /// What the running process was started with. Absent while none runs, it is ending, its config may still be refused, or it is about
+    /// to be told of other peers: nothing else that is said here would tell it from its successor.
     #[must_use]
     pub fn applied(&self) -> Option<Applied> {
         let Phase::Alive(Alive { order, .. }) = &self.phase else { return None };
-        if self.unchecked.is_some() {
+        let gets_other_peers = |wanted: &Arc<Order>| {
+            wanted.assignment.run == Run::Start
+                && wanted.same_but_for_peers(order)
+                && !wanted.same_process(order)
+                && self.rejected != Some(wanted.assignment.epoch)
+        };
+        if self.unchecked.is_some() || self.wanted.as_ref().is_some_and(gets_other_peers) {
             return None;
         }
         let assignment = &order.assignment;

@@ -26,6 +26,11 @@ impl Order {
     /// Whether a process started for `self` is the one that `other` asks for. Epoch, seeds and drains do not matter.
     #[must_use]
     pub fn same_process(&self, other: &Self) -> bool {
+        self.same_but_for_peers(other) && self.assignment.peers == other.assignment.peers
+    }
+
+    /// Whether a report of a process that was started for `self` would do for one that `other` asks for: it does not name the peers.
+    pub(crate) fn same_but_for_peers(&self, other: &Self) -> bool {
         self.assignment.revision == other.assignment.revision
             && self.assignment.roles == other.assignment.roles
     }

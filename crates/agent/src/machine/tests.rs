@@ -498,6 +498,29 @@ fn new_seeds_and_new_shared_data_restart_nothing_but_are_kept_for_the_next_start
 }
 
 #[test]
+fn other_peers_are_another_process_which_the_report_waits_for() {
+    let told_of = |epoch, host: &str| {
+        let mut order = (*order(start(epoch, 0))).clone();
+        order.assignment.peers = BTreeMap::from([(Role::QueryFrontend, host.to_owned())]);
+        Arc::new(order)
+    };
+    let mut world = World::new(vec![]);
+    world.assign(start(1, 0));
+    world.pass(CHECK_LATER * 2);
+    world.actions.clear();
+    world.handle(Event::Assigned(told_of(2, "127.0.0.9")));
+    assert_eq!((world.machine.applied(), world.machine.epoch()), (None, 2), "it says that it is not done");
+    world.pass(MS * 2000);
+    assert_eq!(kinds(&world.actions), ["Check", "Keep", "Stop", "Spawn"]);
+    assert_eq!(world.running().map(|order| &order.assignment), Some(&told_of(2, "127.0.0.9").assignment));
+    assert!(world.machine.is_ready() && world.machine.applied().is_some());
+    // The same peers again change nothing.
+    world.handle(Event::Assigned(told_of(3, "127.0.0.9")));
+    world.pass(MS * 2000);
+    assert_eq!(world.actions.iter().filter(|action| is_stop(action)).count(), 1);
+}
+
+#[test]
 fn a_process_that_holds_nothing_any_more_is_killed_soon() {
     let mut machine = Machine::default();
     let slow = Arc::new(Order {

@@ -96,6 +96,8 @@ fn generated(inputs: &ConfigInputs<'_>) -> Value {
             "retention_enabled": true,
             "delete_request_store": "s3",
             "horizontal_scaling_mode": Placeholder::CompactorMode.to_string(),
+            // By default 4, of which each asks the leader for work every 5 s. It hands out none.
+            "worker_config": { "num_sub_workers": 1 },
         },
         "query_scheduler": {
             // Queriers of units that run everything are not handed the queries of the others: next to write units they look into
@@ -129,7 +131,6 @@ pub(super) fn check_storage(storage: &ObjectStorage) -> Option<String> {
 /// See [`crate::Workload::unit_config`].
 pub(super) fn fill(document: &str, values: &UnitValues) -> Result<String, FillError> {
     let leader = values.peers.get(&Role::Compactor);
-    let leads = |leader: &String| *leader == values.address || leader.split('.').next() == Some(&values.id);
     let compacts = [Role::Backend, Role::All].into_iter().any(|role| values.roles.contains(role));
     unit::fill(document, values, |placeholder| match placeholder {
         Placeholder::SchedulerPrefix if values.roles.contains(Role::All) => {
@@ -137,14 +138,10 @@ pub(super) fn fill(document: &str, values: &UnitValues) -> Result<String, FillEr
         }
         Placeholder::SchedulerPrefix => Some("collectors/".to_owned()),
         Placeholder::CompactorAddress => Some(host_and_port(leader.unwrap_or(&values.address), GRPC_PORT)),
-        Placeholder::CompactorMode => Some(
-            match leader {
-                Some(leader) if compacts && leads(leader) => "main",
-                Some(_) if compacts => "worker",
-                _ => "disabled",
-            }
-            .to_owned(),
-        ),
+        // The leader does all by itself, whether it is alone or not: as `main` it would leave deletes that have a line filter to workers,
+        // of which there may be none. As a worker the others take no part in the election of the one that compacts.
+        Placeholder::CompactorMode if leader.is_some() && compacts => Some("worker".to_owned()),
+        Placeholder::CompactorMode => Some("disabled".to_owned()),
         _ => None,
     })
 }
