@@ -54,7 +54,7 @@ async fn a_coordinator_that_is_killed_while_a_unit_leaves_loses_nothing() -> any
 /// The same without the guard: if this loses nothing, the others prove nothing.
 #[tokio::test]
 async fn units_that_do_not_leave_in_order_lose_what_they_hold() -> anyhow::Result<()> {
-    let outcome = run("mimir-1 monolithic-to-scalable without-guard").await?;
+    let outcome = run("tempo-1 monolithic-to-distributed without-guard").await?;
     ensure!(outcome.lost > 0, "nothing is lost without guard: the campaign is blind");
     Ok(())
 }

@@ -15,7 +15,8 @@ const EXPECTED: &str = "unknown service grpc.JobQueue";
 /// The first complaint is the cause more often than the last: a process that ends complains of all that it stops.
 pub(crate) fn of(lines: &[String]) -> Option<String> {
     let said: Vec<&str> = lines.iter().map(|line| line.trim()).filter(|line| !line.is_empty()).collect();
-    let complains = |line: &str| COMPLAINTS.iter().any(|sign| line.contains(sign)) && !line.contains(EXPECTED);
+    let complains =
+        |line: &str| COMPLAINTS.iter().any(|sign| line.contains(sign)) && !line.contains(EXPECTED);
     let mut complaints = said.iter().filter(|line| complains(line));
     let told: Vec<&str> = match (complaints.next(), complaints.next_back()) {
         (Some(first), last) => [Some(first), last].into_iter().flatten().copied().collect(),
@@ -36,7 +37,10 @@ mod tests {
         assert_eq!(of(&["", "a", "b", " ", "c", "d"]).as_deref(), Some("b | c | d"));
         let ends = ["x", "level=error cause", "level=error so", "level=info y", "level=error end", "z"];
         assert_eq!(of(&ends).as_deref(), Some("level=error cause | level=error end"));
-        assert_eq!(of(&["level=error unknown service grpc.JobQueue", "x"]).as_deref().map(|s| s.contains("| x")), Some(true));
+        assert_eq!(
+            of(&["level=error unknown service grpc.JobQueue", "x"]).as_deref().map(|s| s.contains("| x")),
+            Some(true)
+        );
         assert_eq!(of(&["panic: oh", "goroutine 1"]).as_deref(), Some("panic: oh"));
         assert_eq!(of(&[&"ä".repeat(1000)]).unwrap_or_default().chars().count(), LINE_LENGTH);
     }

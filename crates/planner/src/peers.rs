@@ -38,7 +38,9 @@ impl Peers {
             });
             let chosen = match peer.choice {
                 Choice::Leader => *leader,
-                Choice::Spread => candidates.get(member.name.number() as usize % candidates.len().max(1)).copied(),
+                Choice::Spread => {
+                    candidates.get(member.name.number() as usize % candidates.len().max(1)).copied()
+                }
             };
             // A unit that is told of nobody turns to itself. So it need not be changed when its address does, or when it is alone no more.
             let Some(chosen) = chosen.filter(|chosen| chosen.name != member.name) else { continue };
@@ -115,10 +117,7 @@ mod tests {
 
     /// A unit that was told nothing yet.
     fn unit(address: &str) -> ObservedUnit {
-        ObservedUnit {
-            address: (!address.is_empty()).then(|| address.to_owned()),
-            ..ObservedUnit::default()
-        }
+        ObservedUnit { address: (!address.is_empty()).then(|| address.to_owned()), ..ObservedUnit::default() }
     }
 
     /// A unit that runs a role, and turns to another one or to itself.

@@ -178,9 +178,7 @@ impl Unit {
             && match assigned.run {
                 Run::Start => {
                     let peers = self.process.as_ref().map(|process| &process.order.assignment.peers);
-                    machine.is_ready()
-                        && machine.applied() == Some(wanted)
-                        && peers == Some(&assigned.peers)
+                    machine.is_ready() && machine.applied() == Some(wanted) && peers == Some(&assigned.peers)
                 }
                 Run::Stop => {
                     self.process.is_none()

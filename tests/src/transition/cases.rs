@@ -81,8 +81,7 @@ fn split(product: Product) -> &'static str {
 
 fn changes(product: Product, copies: u32) -> Vec<(&'static str, Vec<Layout>)> {
     let (one, many) = (monolithic(copies), apart(product, copies));
-    let back =
-        if product == Product::Tempo { "distributed-to-monolithic" } else { "scalable-to-monolithic" };
+    let back = if product == Product::Tempo { "distributed-to-monolithic" } else { "scalable-to-monolithic" };
     let all = |name, units| App { name, units, roles: &["all"] };
     let mut changes = vec![
         (split(product), vec![one.clone(), many.clone()]),

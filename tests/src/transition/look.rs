@@ -101,11 +101,8 @@ impl Wiper {
     /// # Errors
     /// A disk cannot be wiped.
     pub(super) fn look(&mut self, model: &Model, status: &ModelStatus) -> anyhow::Result<()> {
-        let there: BTreeSet<String> = status
-            .applications
-            .values()
-            .flat_map(|app| app.units.keys().map(ToString::to_string))
-            .collect();
+        let there: BTreeSet<String> =
+            status.applications.values().flat_map(|app| app.units.keys().map(ToString::to_string)).collect();
         let gone: Vec<String> = self.seen.difference(&there).cloned().collect();
         self.seen.extend(there);
         if gone.is_empty() {

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
+use muster_model::Product;
 use muster_testkit::model::Model;
 use nix::sys::signal::{Signal, kill as send};
 
@@ -23,24 +24,34 @@ pub use scene::{App, Layout, Starts, apart, monolithic, moved};
 use look::Wiper;
 use traffic::{Traffic, count};
 
-/// Narrows a campaign: only cases whose name has this text in it.
+/// Narrows a campaign: only cases whose name has this text in it, or one of several with commas between.
 pub const SELECTION: &str = "MUSTER_TRANSITIONS";
 
 /// How long a deployment may take to be up, and one edit to be carried out: several units leave one after the other, each after
 /// the wait that its product imposes.
 const UP: Duration = Duration::from_secs(180);
 const CARRIED_OUT: Duration = Duration::from_secs(420);
-/// How long an acknowledged write may take to be readable again once all is as asked: caches of Mimir's index run out after 60 s, Loki's
-/// list of index files after 60 s.
-const READABLE: Duration = Duration::from_secs(150);
 /// How often the model is looked at.
 const LOOK: Duration = Duration::from_millis(50);
+
+/// How long an acknowledged write may take to be readable again once all is as asked: twice the time that the product takes to find in
+/// the object store what was just uploaded.
+fn readable(product: Product) -> Duration {
+    Duration::from_secs(match product {
+        // Caches of the index run out after up to 72 s.
+        Product::Mimir => 150,
+        // The list of index files is read anew after 60 s.
+        Product::Loki => 150,
+        // Two polls of 15 s.
+        Product::Tempo => 64,
+    })
+}
 
 /// The cases that the environment asks for; all where it asks for none.
 #[must_use]
 pub fn selected() -> Vec<Case> {
     let wanted = std::env::var(SELECTION).unwrap_or_default();
-    all().into_iter().filter(|case| case.name().contains(&wanted)).collect()
+    all().into_iter().filter(|case| wanted.split(',').any(|text| case.name().contains(text))).collect()
 }
 
 /// Carries out one case in a model of its own.
@@ -51,8 +62,8 @@ pub async fn run(case: &Case) -> anyhow::Result<Outcome> {
     let coordinator = case.product.as_str();
     let (first, edits) = case.layouts.split_first().context("a case has layouts")?;
     let mut model = crate::model()?;
-    let documents = scene::coordinator(case.product, case.copies)
-        + &first.documents(&Layout(Vec::new()), coordinator);
+    let documents =
+        scene::coordinator(case.product, case.copies) + &first.documents(&Layout(Vec::new()), coordinator);
     model.up(Some(&documents))?;
     let mut wiper = Wiper::default();
     settle(&mut model, case, &Layout(Vec::new()), first, &mut wiper, None, UP).await?;
@@ -82,7 +93,7 @@ pub async fn run(case: &Case) -> anyhow::Result<Outcome> {
     let starts_after = look::starts(&model)?;
 
     let written = traffic.stop().await?;
-    let lost = written.lost(READABLE).await;
+    let lost = written.lost(readable(case.product)).await;
     let (acknowledged, reads) = (count(&written.acknowledged()), written.reads.clone());
     let mut outcome = Outcome {
         case: case.clone(),
@@ -154,7 +165,11 @@ async fn settle(
             }
             left = look::unsettled(&status, case.product, after);
             if left.is_empty() && wiper.wiped.is_superset(&leaving) {
-                ensure!(kill.is_none(), "the moment of {} never came", kill.map_or_else(String::new, |k| k.to_string()));
+                ensure!(
+                    kill.is_none(),
+                    "the moment of {} never came",
+                    kill.map_or_else(String::new, |k| k.to_string())
+                );
                 return Ok(killed);
             }
         }

@@ -27,7 +27,10 @@ impl App {
     pub(super) fn assigned(self, product: Product) -> Vec<RoleSet> {
         let declared: RoleSet = self.roles.iter().filter_map(|role| role.parse().ok()).collect();
         let workload = muster_products::workload(product);
-        [false, true].iter().filter_map(|elsewhere| workload.assign_roles(&declared, *elsewhere).ok()).collect()
+        [false, true]
+            .iter()
+            .filter_map(|elsewhere| workload.assign_roles(&declared, *elsewhere).ok())
+            .collect()
     }
 }
 
@@ -167,6 +170,8 @@ mod tests {
     fn only_what_differs_is_written() {
         let [before, after] = moved(Product::Loki, 1);
         let text = after.documents(&before, "loki");
-        assert!(text.contains("name: first") && text.contains("name: third") && !text.contains("name: second"));
+        assert!(
+            text.contains("name: first") && text.contains("name: third") && !text.contains("name: second")
+        );
     }
 }

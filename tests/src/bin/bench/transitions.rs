@@ -1,5 +1,5 @@
-//! Every transition with the real servers, one after the other, while clients write and read; `MUSTER_TRANSITIONS` narrows them by a text
-//! in their names. Prints the table of `docs/performance.md`.
+//! Every transition with the real servers, one after the other, while clients write and read; `MUSTER_TRANSITIONS` narrows them by texts
+//! in their names, with commas between. Prints the table of `docs/performance.md`.
 
 use anyhow::ensure;
 use muster_tests::transition::{self, Outcome};
@@ -8,7 +8,7 @@ use crate::Figure;
 
 pub(crate) async fn figures() -> anyhow::Result<Vec<Figure>> {
     let cases = transition::selected();
-    ensure!(!cases.is_empty(), "no transition has that text in its name");
+    ensure!(!cases.is_empty(), "no transition has such a text in its name");
     let (mut figures, mut rows) = (Vec::new(), Vec::new());
     for case in cases {
         let name = case.name();
