@@ -24,7 +24,7 @@ pub use scene::{App, Layout, Starts, apart, monolithic, moved};
 use look::Wiper;
 use traffic::{Traffic, count};
 
-/// Narrows a campaign: only cases whose name has this text in it, or one of several with commas between.
+/// Narrows a campaign: only cases whose name has this text in it, or one of several with commas between. `=TEXT`: those that are called so.
 pub const SELECTION: &str = "MUSTER_TRANSITIONS";
 
 /// How long a deployment may take to be up, and one edit to be carried out: several units leave one after the other, each after
@@ -51,7 +51,11 @@ fn readable(product: Product) -> Duration {
 #[must_use]
 pub fn selected() -> Vec<Case> {
     let wanted = std::env::var(SELECTION).unwrap_or_default();
-    all().into_iter().filter(|case| wanted.split(',').any(|text| case.name().contains(text))).collect()
+    all().into_iter().filter(|case| is_selected(&case.name(), &wanted)).collect()
+}
+
+fn is_selected(name: &str, wanted: &str) -> bool {
+    wanted.split(',').any(|text| text.strip_prefix('=').map_or(name.contains(text), |whole| name == whole))
 }
 
 /// Carries out one case in a model of its own.
@@ -193,4 +197,21 @@ fn destroy(model: &Model, units: &BTreeSet<String>) -> anyhow::Result<()> {
         look::wipe(model, unit)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_selected;
+
+    #[test]
+    fn cases_are_selected_by_texts_in_their_names() {
+        let selected = |wanted: &str| {
+            let names = ["mimir-1 role-moves", "mimir-1 role-moves kill-up-left", "loki-3 role-moves"];
+            names.map(|name| is_selected(name, wanted))
+        };
+        assert_eq!(selected(""), [true; 3]);
+        assert_eq!(selected("mimir-1"), [true, true, false]);
+        assert_eq!(selected("=mimir-1 role-moves,loki"), [true, false, true]);
+        assert_eq!(selected("nothing"), [false; 3]);
+    }
 }
