@@ -23,8 +23,14 @@ pub fn example(name: &str) -> anyhow::Result<String> {
 /// A Mimir coordinator with these further lines in its spec, each indented by two spaces.
 #[must_use]
 pub fn coordinator(name: &str, spec: &str) -> String {
+    coordinator_of("mimir", name, spec)
+}
+
+/// The same of any product.
+#[must_use]
+pub fn coordinator_of(product: &str, name: &str, spec: &str) -> String {
     format!(
-        "---\napiVersion: muster.dev/v1alpha1\nkind: Coordinator\nmetadata:\n  name: {name}\nspec:\n  product: mimir\n{spec}\n"
+        "---\napiVersion: muster.dev/v1alpha1\nkind: Coordinator\nmetadata:\n  name: {name}\nspec:\n  product: {product}\n{spec}\n"
     )
 }
 

@@ -16,6 +16,7 @@ pub mod load;
 pub mod logs;
 pub mod traces;
 pub mod traffic;
+pub mod transition;
 
 /// How long a step of a model may take until everything is active: on a machine with two cores that builds and tests at the
 /// same time.

@@ -7,6 +7,7 @@ use anyhow::{Context as _, ensure};
 use hyper::Method;
 use hyper::header::{CONTENT_TYPE, HeaderName};
 use muster_testkit::http::{Client, Response, encode};
+use muster_testkit::remote_write::Sender;
 use muster_testkit::wait_until;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -15,6 +16,8 @@ use tokio::net::TcpStream;
 use crate::SAID;
 
 const DEADLINE: Duration = Duration::from_secs(10);
+/// The most lines that Loki gives at once.
+const MOST_LINES: usize = 5000;
 
 /// Writes and reads the lines of one run.
 pub struct Logs {
@@ -74,13 +77,30 @@ impl Logs {
     pub async fn push(&mut self, count: usize) -> anyhow::Result<Vec<String>> {
         let lines: Vec<_> =
             (0..count).map(|n| format!("line {} of {}", self.written.len() + n, self.run)).collect();
+        self.push_lines(&lines).await?;
+        self.written.extend(lines.iter().cloned());
+        Ok(lines)
+    }
+
+    async fn push_lines(&self, lines: &[String]) -> anyhow::Result<()> {
         let now = now();
         let values: Vec<_> =
             lines.iter().enumerate().map(|(n, line)| json!([(now + n as u128).to_string(), line])).collect();
         let body = json!({ "streams": [{ "stream": { "run": self.run }, "values": values }] });
-        self.post("/loki/api/v1/push", &body).await?;
-        self.written.extend(lines.iter().cloned());
-        Ok(lines)
+        self.post("/loki/api/v1/push", &body).await
+    }
+
+    /// The numbers of all lines of the run that can be read.
+    ///
+    /// # Errors
+    /// The query fails, or a line is strange.
+    pub async fn numbers(&self) -> anyhow::Result<BTreeSet<u64>> {
+        let lines = self.lines(&format!("{{run=\"{}\"}}", self.run)).await?;
+        let number = |line: &String| {
+            let number = line.split(' ').nth(1).and_then(|word| word.parse().ok());
+            number.with_context(|| format!("{line:?} has no number"))
+        };
+        lines.iter().map(number).collect()
     }
 
     /// Follows the run's lines over a WebSocket. Pushes lines until one comes by: Loki sends none that came in while it set the
@@ -117,19 +137,25 @@ impl Logs {
     /// The query fails.
     pub async fn lines(&self, selector: &str) -> anyhow::Result<BTreeSet<String>> {
         let query = encode(selector);
-        let answer = self
-            .ask(
-                Method::GET,
-                &format!("/loki/api/v1/query_range?limit=5000&query={query}"),
-                "",
-                String::new(),
-            )
-            .await?;
-        ensure!(answer.status.is_success(), "{} {}", answer.status, answer.excerpt());
-        let found: Value = serde_json::from_slice(&answer.body)?;
-        let streams = found["data"]["result"].as_array().context("no result")?;
-        let values = streams.iter().flat_map(|stream| stream["values"].as_array().into_iter().flatten());
-        Ok(values.filter_map(|value| Some(value[1].as_str()?.to_owned())).collect())
+        let mut start = now().saturating_sub(Duration::from_secs(3600).as_nanos());
+        let mut lines = BTreeSet::new();
+        loop {
+            let path = format!(
+                "/loki/api/v1/query_range?limit={MOST_LINES}&direction=forward&start={start}&query={query}"
+            );
+            let answer = self.ask(Method::GET, &path, "", String::new()).await?;
+            ensure!(answer.status.is_success(), "{} {}", answer.status, answer.excerpt());
+            let found: Value = serde_json::from_slice(&answer.body)?;
+            let streams = found["data"]["result"].as_array().context("no result")?;
+            let values = streams.iter().flat_map(|stream| stream["values"].as_array().into_iter().flatten());
+            let page: Vec<(u128, &str)> =
+                values.filter_map(|v| Some((v[0].as_str()?.parse().ok()?, v[1].as_str()?))).collect();
+            lines.extend(page.iter().map(|(_, line)| (*line).to_owned()));
+            match page.iter().map(|(time, _)| *time).max() {
+                Some(last) if page.len() >= MOST_LINES => start = last + 1,
+                _ => return Ok(lines),
+            }
+        }
     }
 
     /// Whether exactly the acknowledged lines can be read.
@@ -146,6 +172,12 @@ impl Logs {
             found.len()
         );
         Ok(())
+    }
+}
+
+impl Sender for Logs {
+    async fn send(&mut self, number: u64) -> anyhow::Result<()> {
+        self.push_lines(&[format!("line {number} of {}", self.run)]).await
     }
 }
 

@@ -1,5 +1,6 @@
 //! A client of Tempo that knows what it wrote.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, ensure};
@@ -9,6 +10,7 @@ use hyper::header::{CONTENT_TYPE, HeaderName, TE};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use muster_testkit::http::{Client, Response, encode};
+use muster_testkit::remote_write::Sender;
 use serde_json::{Value, json};
 
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -32,12 +34,13 @@ impl Span {
     /// A span with random ids that begins now.
     #[must_use]
     pub fn random() -> Self {
+        Self::of(fastrand::u128(1..))
+    }
+
+    /// A span of this trace that begins now.
+    fn of(trace: u128) -> Self {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self {
-            trace: fastrand::u128(1..),
-            id: fastrand::u64(1..),
-            start: u64::try_from(now.as_nanos()).unwrap_or_default(),
-        }
+        Self { trace, id: fastrand::u64(1..), start: u64::try_from(now.as_nanos()).unwrap_or_default() }
     }
 
     /// As OTLP's `ExportTraceServiceRequest`, of a service `service`, in JSON.
@@ -214,6 +217,37 @@ impl On<'_> {
             anyhow::Ok(GrpcAnswer { status: head.status, grpc_status })
         };
         tokio::time::timeout(DEADLINE, call).await.context("no answer in time")?
+    }
+}
+
+/// Numbered spans of one run, each a trace of its own.
+#[derive(Debug, Clone)]
+pub struct Spans {
+    base: String,
+    run: String,
+}
+
+impl Spans {
+    /// Spans that go by OTLP over HTTP to `base`.
+    #[must_use]
+    pub fn new(base: &str, run: &str) -> Self {
+        Self { base: base.to_owned(), run: run.to_owned() }
+    }
+
+    /// The trace of the span with that number.
+    #[must_use]
+    pub fn trace(&self, number: u64) -> u128 {
+        let mut hash = DefaultHasher::new();
+        self.run.hash(&mut hash);
+        u128::from(hash.finish()) << 64 | u128::from(number + 1)
+    }
+}
+
+impl Sender for Spans {
+    async fn send(&mut self, number: u64) -> anyhow::Result<()> {
+        let answer = On(None).otlp_http(&self.base, &Span::of(self.trace(number)), &self.run).await?;
+        ensure!(answer.status.is_success(), "{} {}", answer.status, answer.excerpt());
+        Ok(())
     }
 }
 

@@ -131,6 +131,36 @@ impl Journal {
     }
 }
 
+/// Who sends what a [`Writer`] writes: samples, or whatever else has numbers.
+pub trait Sender: Send + 'static {
+    /// Sends what has this number, and returns once it is acknowledged. Called again with the same number where it was not.
+    fn send(&mut self, number: u64) -> impl Future<Output = anyhow::Result<()>> + Send;
+}
+
+/// Sends samples.
+struct Samples {
+    settings: Settings,
+    client: Client,
+    last_timestamp: i64,
+    /// The last sample, in case that it is sent again.
+    body: Option<(u64, Vec<u8>)>,
+}
+
+impl Sender for Samples {
+    async fn send(&mut self, number: u64) -> anyhow::Result<()> {
+        let body = match self.body.take() {
+            Some((of, body)) if of == number => body,
+            _ => {
+                // The store refuses a sample that is not later than the one before.
+                self.last_timestamp = milliseconds_now().max(self.last_timestamp + 1);
+                encode(&self.settings.run, number, self.last_timestamp)
+            }
+        };
+        self.body = Some((number, body.clone()));
+        push(&mut self.client, &self.settings, body).await
+    }
+}
+
 /// Writes one sample after the other until it is stopped.
 #[derive(Debug)]
 pub struct Writer {
@@ -153,11 +183,20 @@ impl Writer {
     /// The settings cannot be used.
     pub fn start(settings: Settings) -> anyhow::Result<Self> {
         let client = Client::new(&settings.base)?;
-        ensure!(!settings.interval.is_zero(), "the interval must be longer than 0");
+        let (interval, retries) = (settings.interval, settings.retries);
+        Self::sending(Samples { settings, client, last_timestamp: 0, body: None }, interval, retries)
+    }
+
+    /// The same with what `sender` sends: one each `interval`, up to `retries` times more where it is not acknowledged.
+    ///
+    /// # Errors
+    /// The interval is 0.
+    pub fn sending(sender: impl Sender, interval: Duration, retries: u32) -> anyhow::Result<Self> {
+        ensure!(!interval.is_zero(), "the interval must be longer than 0");
         let (stop, stopped) = watch::channel(false);
         let (acknowledged, progress) = watch::channel(0);
         let (failure, last_failure) = watch::channel(None);
-        let task = tokio::spawn(write(settings, client, stopped, acknowledged, failure));
+        let task = tokio::spawn(write(sender, interval, retries, stopped, acknowledged, failure));
         Ok(Self { stop, progress, last_failure, task })
     }
 
@@ -193,8 +232,9 @@ impl Writer {
 }
 
 async fn write(
-    settings: Settings,
-    mut client: Client,
+    mut sender: impl Sender,
+    interval: Duration,
+    retries: u32,
     mut stopped: watch::Receiver<bool>,
     acknowledged: watch::Sender<u64>,
     last_failure: watch::Sender<Option<String>>,
@@ -207,8 +247,7 @@ async fn write(
         started,
         stopped: started,
     };
-    let mut last_timestamp = 0;
-    let mut ticks = tokio::time::interval(settings.interval);
+    let mut ticks = tokio::time::interval(interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
@@ -218,11 +257,8 @@ async fn write(
         }
         let number = journal.attempted;
         journal.attempted += 1;
-        // The store refuses a sample that is not later than the one before.
-        last_timestamp = milliseconds_now().max(last_timestamp + 1);
-        let body = encode(&settings.run, number, last_timestamp);
-        for _ in 0..=settings.retries {
-            match push(&mut client, &settings, body.clone()).await {
+        for _ in 0..=retries {
+            match sender.send(number).await {
                 Ok(()) => {
                     journal.acknowledged.insert(number, Instant::now());
                     acknowledged.send_modify(|count| *count += 1);
