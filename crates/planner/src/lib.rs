@@ -14,6 +14,7 @@ mod complaint;
 mod config;
 mod forecast;
 mod gate;
+mod hold;
 mod observed;
 mod peers;
 mod plan;

@@ -114,6 +114,7 @@ mod tests {
                 roles: RoleSet::new(),
                 run: Run::Start,
                 gives_up: false,
+                quiesces: false,
                 peers,
                 seeds: Vec::new(),
             }),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
-use muster_api::{Condition, RolloutStatus};
+use muster_api::{Condition, ReadHold, RolloutStatus};
 use muster_model::route::Listener;
 use muster_model::{
     AppName, Coverage, Finding, HTTP_PORT, Reason, Revision, Role, RoleSet, Status, UnitName, WorkloadStatus,
@@ -15,6 +15,7 @@ use crate::balancer;
 use crate::claims;
 use crate::config::{self, Rendered};
 use crate::gate::{self, Gate};
+use crate::hold::Holds;
 use crate::observed::{CarryOver, NO_EPOCH, ObjectStore, Observed, ObservedUnit, ObservedWorker, Probe, Tls};
 use crate::peers::Peers;
 use crate::remote_write;
@@ -64,6 +65,8 @@ pub struct Plan {
     pub carry: CarryOver,
     /// When to plan again even if nothing happens, and probe the object store before that.
     pub wake_at: Option<Timestamp>,
+    /// When the first unit may go that waits until others find what it uploaded.
+    pub held_until: Option<Timestamp>,
 }
 
 /// One application's units.
@@ -215,11 +218,17 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
     let peers = Peers::choose(&members, &line);
     let terms = terms(observed, target.as_ref());
     let trials = Trials::judge(&members, &line, &terms, &observed.carry, now);
+    let holds = if observed.spec.transitions.unwrap_or_default().read_hold == ReadHold::Auto {
+        Holds::of(&members, &coming, &line, &observed.carry, target.as_ref(), now)
+    } else {
+        Holds::default()
+    };
     let course = Course {
         line: &line,
         target: terms.target,
         carry: &observed.carry,
         trials: &trials,
+        holds: &holds,
         gives_up: gate::gives_up(observed),
     };
     let rollout =
@@ -271,6 +280,7 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
     carry.trials = trials.running;
     carry.rendered = rendered.clone().or(carry.rendered);
     carry.documents = documents(&observed.carry, rendered.as_ref(), &members, &rollout, &carry);
+    carry.held = holds.held;
     let cluster = cluster(observed, &line, &carry);
 
     let mut progress = progress(observed, &line, &declared, &members, &rollout, target.as_ref(), gate);
@@ -309,7 +319,8 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
         listeners,
         balancer_cluster: publishes.then_some(balancer.cluster),
         carry,
-        wake_at: wake_at(observed, now).into_iter().chain(next_deadline.map(|at| at.max(now))).min(),
+        wake_at: wake_at(observed, now).into_iter().chain(next_deadline.map(|at| at.max(now))).chain(holds.until).min(),
+        held_until: holds.until,
         findings,
     }
 }
@@ -377,6 +388,7 @@ fn hold_everything(observed: &Observed, findings: Vec<Finding>, now: Timestamp) 
         balancer_cluster: None,
         carry: observed.carry.clone(),
         wake_at: None,
+        held_until: None,
     }
 }
 
