@@ -140,7 +140,7 @@ fn all_that_go_are_held_together_once_enough_stay() {
     assert!(told_together);
     let before = cluster.now;
     cluster.settle();
-    assert_eq!(cluster.now - before, VISIBLE, "one wait for all of them");
+    assert_eq!(cluster.now.duration_since(before), VISIBLE, "one wait for all of them");
     assert!(leavers.iter().all(|unit| !is_there(&cluster, unit)));
 }
 
