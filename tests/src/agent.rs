@@ -54,6 +54,7 @@ pub fn update(epoch: u64, document: &str, roles: &[Role], run: Run) -> ToAgent {
             roles: roles.iter().copied().collect(),
             run,
             gives_up: false,
+            quiesces: false,
             peers: std::collections::BTreeMap::new(),
             seeds: Vec::new(),
         },

@@ -81,6 +81,7 @@ mod tests {
             check: None,
             holds_data: false,
             drain: None,
+            quiet: None,
             last_exit: None,
             last_error: None,
             restarts: 3,

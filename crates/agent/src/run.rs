@@ -212,6 +212,8 @@ impl Agent {
             Action::Mark(order) => self.mark(order.as_deref()),
             Action::Inspect(order, ending) => self.driver.inspect(&order, ending),
             Action::Leave(process, order) => self.driver.leave(process, &order),
+            Action::Quiesce(process, order) => self.driver.quiesce(process, &order),
+            Action::Resume(process, order) => self.driver.resume(process, &order),
             Action::Stop(process, signal) => self.driver.stop(process, signal),
             Action::Kill(process) => self.driver.kill(process),
             Action::Reload(process, order) => self.driver.reload(process, &order),

@@ -177,6 +177,7 @@ mod tests {
             roles: RoleSet::new(),
             run: Run::Start,
             gives_up: false,
+            quiesces: false,
             peers: std::collections::BTreeMap::new(),
             seeds: vec![],
         };

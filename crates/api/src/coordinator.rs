@@ -76,6 +76,9 @@ pub struct CoordinatorSpec {
     /// What happens to running services when a required role is missing.
     #[serde(default)]
     pub on_incoherent: OnIncoherent,
+    /// How units give up roles.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transitions: Option<Transitions>,
     /// The server certificate. Plain HTTP when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsReference>,
@@ -193,6 +196,25 @@ pub enum OnIncoherent {
     Stop,
     /// What runs keeps running with its last good assignment.
     Hold,
+}
+
+/// How units give up roles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Transitions {
+    /// Whether units that are about to give up data answer queries until everybody finds in the object store what they uploaded.
+    #[serde(default)]
+    pub read_hold: ReadHold,
+}
+
+/// Whether units that are about to give up data answer queries until everybody finds in the object store what they uploaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub enum ReadHold {
+    /// They go as soon as it is uploaded. With one copy queries miss it for up to a minute.
+    #[default]
+    Never,
+    /// They do where the product can (Mimir), which takes two minutes longer.
+    Auto,
 }
 
 /// What is true of a coordinator.

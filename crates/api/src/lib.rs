@@ -21,7 +21,7 @@ use serde_json::Value;
 
 pub use coordinator::{
     Coordinator, CoordinatorSpec, CoordinatorStatus, Endpoints, Images, ObjectStorageReference, OnIncoherent,
-    OptionValue, RolloutStatus, TlsReference,
+    OptionValue, ReadHold, RolloutStatus, TlsReference, Transitions,
 };
 pub use document::{Document, DocumentError, Kind, secret_values};
 pub use model_status::{ApplicationStatus, FORMAT_VERSION, ModelStatus, UnitView};

@@ -59,6 +59,7 @@ pub(crate) fn assignment() -> Assignment {
         roles: RoleSet::new(),
         run: Run::Start,
         gives_up: false,
+        quiesces: false,
         peers: BTreeMap::new(),
         seeds: Vec::new(),
     }

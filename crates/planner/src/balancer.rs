@@ -198,6 +198,7 @@ pub(crate) fn assignment(
             roles: RoleSet::new(),
             run,
             gives_up: false,
+            quiesces: false,
             peers: BTreeMap::new(),
             seeds: Vec::new(),
         })),

@@ -15,6 +15,7 @@ mod complaint;
 mod config;
 mod forecast;
 mod gate;
+mod hold;
 mod observed;
 mod peers;
 mod plan;

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::abandon::{Abandonment, Consent};
 use crate::config::Rendered;
+use crate::hold::Held;
 use crate::remote_write::RemoteWriteTarget;
 use crate::transition::Transition;
 use crate::trial::{Failure, Trial};
@@ -110,6 +111,7 @@ impl ObservedUnit {
                 roles,
                 run: Run::Start,
                 gives_up: false,
+                quiesces: false,
                 peers: BTreeMap::new(),
                 seeds: Vec::new(),
             });
@@ -183,7 +185,11 @@ impl ObservedUnit {
         let now = self.assigned.as_ref();
         let epoch = now.map(|a| a.epoch).max(self.report.as_ref().map(|r| r.epoch));
         match now {
-            Some(now) if now.same_process(&next) && now.seeds == next.seeds && epoch == Some(now.epoch) => {
+            Some(now) if now.same_process(&next)
+                && now.seeds == next.seeds
+                && now.quiesces == next.quiesces
+                && epoch == Some(now.epoch) =>
+            {
                 now.clone()
             }
             // An agent that has seen a higher epoch, because the coordinator lost its memory, obeys a higher one only.
@@ -194,7 +200,7 @@ impl ObservedUnit {
     /// What makes the unit stop. What was never started need not be stopped. `gives_up`: it need not keep what it cannot upload.
     pub(crate) fn tell_to_stop(&self, gives_up: bool) -> Option<Assignment> {
         let now = self.assigned.as_ref()?;
-        Some(self.tell(Assignment { run: Run::Stop, gives_up, ..now.clone() }))
+        Some(self.tell(Assignment { run: Run::Stop, gives_up, quiesces: false, ..now.clone() }))
     }
 
     /// Whether something says that the unit will not serve soon: its process ended by itself or has not been ready for long, or
@@ -341,6 +347,9 @@ pub struct CarryOver {
     /// The unit that ended with the published revision and was not ready since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub halted: Option<UnitName>,
+    /// Units that quiesce because they are about to give up data.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) held: BTreeMap<UnitName, Held>,
     /// The [place](crate::Claim::place) in an object store that the units were last allowed to run with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store: Option<String>,

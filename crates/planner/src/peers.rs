@@ -130,6 +130,7 @@ mod tests {
                 roles: RoleSet::from([role]),
                 run: Run::Start,
                 gives_up: false,
+                quiesces: false,
                 peers,
                 seeds: Vec::new(),
             }),

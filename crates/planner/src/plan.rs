@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
-use muster_api::{Condition, RolloutStatus, TransitionStatus};
+use muster_api::{Condition, ReadHold, RolloutStatus, TransitionStatus};
 use muster_model::route::Listener;
 use muster_model::{
     AppName, Coverage, Finding, HTTP_PORT, Reason, Revision, Role, RoleSet, Status, UnitName, WorkloadStatus,
@@ -16,6 +16,7 @@ use crate::balancer;
 use crate::claims;
 use crate::config::{self, Rendered};
 use crate::gate::{self, Gate};
+use crate::hold::Holds;
 use crate::observed::{CarryOver, NO_EPOCH, ObjectStore, Observed, ObservedUnit, ObservedWorker, Probe, Tls};
 use crate::peers::Peers;
 use crate::remote_write;
@@ -68,6 +69,8 @@ pub struct Plan {
     pub carry: CarryOver,
     /// When to plan again even if nothing happens, and probe the object store before that.
     pub wake_at: Option<Timestamp>,
+    /// When the first unit may go that waits until others find what it uploaded.
+    pub held_until: Option<Timestamp>,
 }
 
 /// One application's units.
@@ -227,11 +230,17 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
     let peers = Peers::choose(&members, &line);
     let terms = terms(observed, target.as_ref());
     let trials = Trials::judge(&members, &line, &terms, &observed.carry, now);
+    let holds = if observed.spec.transitions.unwrap_or_default().read_hold == ReadHold::Auto {
+        Holds::of(&members, &coming, &line, &observed.carry, target.as_ref(), now)
+    } else {
+        Holds::default()
+    };
     let course = Course {
         line: &line,
         target: terms.target,
         carry: &observed.carry,
         trials: &trials,
+        holds: &holds,
         gives_up: gate::gives_up(observed),
         abandonments: &abandonments,
     };
@@ -285,6 +294,7 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
     carry.rendered = rendered.clone().or(carry.rendered);
     carry.documents = documents(&observed.carry, rendered.as_ref(), &members, &rollout, &carry);
     carry.abandoned.clone_from(&abandonments.records);
+    carry.held = holds.held;
     let cluster = cluster(observed, &line, &carry);
 
     let under_way = transition::follow(&Scene::new(
@@ -344,7 +354,8 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
         listeners,
         balancer_cluster: publishes.then_some(balancer.cluster),
         carry,
-        wake_at: wake_at(observed, now).into_iter().chain(next_deadline.map(|at| at.max(now))).min(),
+        wake_at: wake_at(observed, now).into_iter().chain(next_deadline.map(|at| at.max(now))).chain(holds.until).min(),
+        held_until: holds.until,
         findings,
     }
 }
@@ -436,6 +447,7 @@ fn hold_everything(
         balancer_cluster: None,
         carry: CarryOver { abandoned: abandonments.records.clone(), ..observed.carry.clone() },
         wake_at: None,
+        held_until: None,
     }
 }
 

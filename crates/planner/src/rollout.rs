@@ -5,6 +5,8 @@
 //! - no required role that it gives up is left without a ready unit while another unit is about to take it;
 //! - the revision was accepted by a unit's own binary, or this unit is the one that tries it;
 //! - the rollout is not halted by a unit that did not come back;
+//! - where it gives up data, everybody finds it in the object store, if its product lets it wait for that: see [`crate::hold`];
+//! - it does not take what units write no more that wait so;
 //! - the load balancer has taken it out of every upstream.
 //!
 //! A unit that cannot run with a new revision goes back to the last good one by itself, and nobody else tries the new one: see [`crate::trial`].
@@ -20,6 +22,7 @@ use muster_relation::{Assignment, Run, Service};
 
 use crate::abandon::Abandonments;
 use crate::complaint;
+use crate::hold::{Hold, Holds};
 use crate::observed::{CarryOver, NO_EPOCH, ObservedUnit, Seeds};
 use crate::peers::Peers;
 use crate::trial::{Failure, Trials};
@@ -146,6 +149,8 @@ pub(crate) struct Course<'a> {
     pub(crate) target: Option<&'a Revision>,
     pub(crate) carry: &'a CarryOver,
     pub(crate) trials: &'a Trials,
+    /// Units that are about to give up data.
+    pub(crate) holds: &'a Holds,
     /// Whether no unit that stops need keep what it cannot upload.
     pub(crate) gives_up: bool,
     /// Units that need not.
@@ -169,7 +174,7 @@ pub(crate) fn rollout(
         decide(members, budget, course, &Told { seeds: &seeds, peers: others.peers }, balancer_leaves_out)
     };
     let result = decide(0);
-    if result.pending && coming.is_empty() && result.is_at_rest(members) {
+    if result.pending && coming.is_empty() && !course.holds.is_under_way() && result.is_at_rest(members) {
         // Units that are to trade their roles would wait for each other for ever.
         return decide(1);
     }
@@ -230,11 +235,21 @@ fn decide(
             continue;
         }
         result.pending = true;
+        let hold = course.holds.on(&member.name);
+        if let Some(now) = now
+            && (hold == Some(Hold::Quiesces) || (hold == Some(Hold::Waits) && budget.gaps == 0))
+        {
+            let quiesces = hold == Some(Hold::Quiesces);
+            let next = Assignment { seeds: told.seeds.to_vec(), quiesces, ..now.clone() };
+            result.assignments.insert(member.name.clone(), member.unit.tell(next));
+            continue;
+        }
         let tries = next.run == Run::Start
             && !result.proven
             && member.unit.assigned.as_ref().is_some_and(|a| a.revision != next.revision);
         let may_try = (!tries || trial_open) && (!replaces || renewals.is_open(member));
-        let allowed = all_known && result.halt.is_none() && may_try && budget.take(member, &next, line);
+        let is_free = all_known && result.halt.is_none() && !course.holds.counts_on(&member.name);
+        let allowed = is_free && may_try && budget.take(member, &next, line);
         if allowed && tries {
             trial_open = false;
         }
@@ -310,6 +325,7 @@ fn next_assignment(
                 roles: roles.clone(),
                 run: Run::Start,
                 gives_up: false,
+                quiesces: false,
                 peers: told.peers.of(&member.name),
                 seeds: told.seeds.to_vec(),
             }

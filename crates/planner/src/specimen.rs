@@ -75,6 +75,7 @@ pub fn specimens(observed: &Observed) -> Option<Specimens> {
             roles: roles.clone(),
             run: Run::Start,
             gives_up: false,
+            quiesces: false,
             peers: peers.of(unit),
             seeds: vec![seed.clone()],
         },

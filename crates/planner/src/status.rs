@@ -86,6 +86,9 @@ pub(crate) fn of_worker_unit(
     if let Some(drain) = &report.drain {
         return Status::new(WorkloadStatus::Waiting, undrained(drain));
     }
+    if next.or(unit.assigned.as_ref()).is_some_and(|told| told.quiesces) {
+        return Status::new(WorkloadStatus::Maintenance, quiesces(report));
+    }
     match want {
         Want::Stop | Want::StopAtOnce if !unit.has_stopped() => {
             return Status::new(WorkloadStatus::Maintenance, "stopping: flushing to the object store");
@@ -112,6 +115,15 @@ pub(crate) fn of_worker_unit(
         return Status::new(WorkloadStatus::Blocked, format!("config rejected: {message}"));
     }
     of_service(report, next.or(unit.assigned.as_ref()))
+}
+
+/// What a unit does that is about to give up data.
+fn quiesces(report: &Report) -> &'static str {
+    if report.quiet.is_some() {
+        "about to leave: answers queries until others find what it uploaded"
+    } else {
+        "about to leave: takes nothing new and uploads what it holds"
+    }
 }
 
 /// What keeps a unit that has tried to leave.

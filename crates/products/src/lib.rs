@@ -13,6 +13,7 @@ pub mod mimir;
 mod object_store;
 mod overrides;
 pub mod placeholder;
+mod quiesce;
 pub mod tempo;
 mod unit;
 mod version;
@@ -20,6 +21,7 @@ mod workload;
 
 pub use held::{Disk, Ending};
 pub use overrides::OwnedOverride;
+pub use quiesce::Quiesce;
 pub use version::{UnsupportedVersion, check_version, role_table, supported_versions};
 pub use workload::{
     Choice, ConfigInputs, Endpoint, Flushed, HttpCall, MAX_MESSAGE_LEN, Peer, RemoteWrite, RoleConflict,

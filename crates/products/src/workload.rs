@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use crate::charm::Options;
 use crate::held::{Disk, Ending};
 use crate::placeholder::FillError;
-use crate::{OwnedOverride, loki, mimir, tempo};
+use crate::{OwnedOverride, Quiesce, loki, mimir, tempo};
 
 /// The longest message of [`Workload::check_message`], in bytes.
 pub const MAX_MESSAGE_LEN: usize = 1024;
@@ -77,6 +77,10 @@ pub trait Workload: Sync {
 
     /// Whether a unit of this role holds acknowledged data that is not yet in the object store.
     fn holds_data(&self, role: Role) -> bool;
+
+    /// How a unit with these (assigned) roles takes nothing more and uploads what it holds while it answers queries. `None`: it holds
+    /// nothing, or cannot.
+    fn quiesce(&self, roles: &RoleSet) -> Option<&'static Quiesce>;
 
     /// The calls to the unit's HTTP port before the SIGTERM of a unit that leaves for good: with them it uploads
     /// what it holds and leaves its rings.

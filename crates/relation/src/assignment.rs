@@ -21,6 +21,10 @@ pub struct Assignment {
     /// Whether a unit that stops gives up what it holds, because there is no object store any more that it could go to.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub gives_up: bool,
+    /// Whether the process, which stays as it is, takes nothing new, uploads what it holds and goes on to answer queries: the unit is
+    /// about to give up what it holds. What it has come to stands in [`Report::quiet`](crate::Report::quiet).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub quiesces: bool,
     /// Where the unit finds the one unit of a role that it is to turn to: a host without a port. Only roles that the unit cannot
     /// find by gossip (Tempo's query-frontend, Loki's compactor). A unit that is told of none turns to itself.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -31,7 +35,8 @@ pub struct Assignment {
 }
 
 impl Assignment {
-    /// Whether `other` asks for the same process: everything but the epoch and the seeds is equal.
+    /// Whether `other` asks for the same process: everything but the epoch, the seeds and what a running process is
+    /// made to do is equal.
     #[must_use]
     pub fn same_process(&self, other: &Self) -> bool {
         self.revision == other.revision

@@ -14,5 +14,5 @@ mod secret;
 pub use assignment::{Assignment, Run};
 pub use cluster::ClusterData;
 pub use frame::{Frame, FrameError, MAX_FRAME_LEN, ToAgent, ToCoordinator};
-pub use report::{Applied, Check, Drain, Exit, Report, Service, Waiting};
+pub use report::{Applied, Check, Drain, Exit, Quiet, Report, Service, Waiting};
 pub use secret::EntriesError;

@@ -36,6 +36,10 @@ pub struct Report {
     /// What keeps a unit from leaving that has tried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drain: Option<Drain>,
+    /// What a unit that quiesces has come to. Absent until nothing it holds is missing in the object store, and again once its process
+    /// has ended or takes data again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quiet: Option<Quiet>,
     /// How the process last ended without being asked to, with its last log lines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_exit: Option<Exit>,
@@ -66,6 +70,7 @@ impl Report {
             check: None,
             holds_data: false,
             drain: None,
+            quiet: None,
             last_exit: None,
             last_error: None,
             restarts: 0,
@@ -132,6 +137,16 @@ impl Drain {
     /// How long the process that tries again is let alone before it is asked to leave again: Tempo puts uploads off by up to 10 s, and
     /// forgets those that it has put off when it is asked to end.
     pub const AGAIN_AFTER: Duration = Duration::from_secs(15);
+}
+
+/// Evidence that a process takes nothing new and that all it took is in the object store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Quiet {
+    /// Which process: no other one of that unit is ever named so. The evidence is void for any other.
+    pub process: String,
+    /// Whether it uploaded anything, so that others are yet to find it there. Else it never held any data.
+    pub uploaded: bool,
 }
 
 /// How a process ended.

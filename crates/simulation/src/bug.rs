@@ -11,6 +11,8 @@ pub enum Bug {
     TrustsTheExit,
     /// The agent runs other roles over a disk that still holds data.
     StrandsData,
+    /// The coordinator lets a unit go as soon as it has uploaded what it held.
+    GoesEarly,
     /// The coordinator restarts all units with a new config at once.
     RestartsAll,
     /// The coordinator stops the units that have a role before others are ready with it.
@@ -35,6 +37,7 @@ impl Bug {
         Self::RemovesEarly,
         Self::TrustsTheExit,
         Self::StrandsData,
+        Self::GoesEarly,
         Self::RestartsAll,
         Self::BreaksBeforeMake,
         Self::ForgetsEpochs,
@@ -51,6 +54,7 @@ impl Bug {
         match self {
             Self::RemovesEarly | Self::TrustsTheExit => &["acknowledged writes"],
             Self::StrandsData => &["stranded data"],
+            Self::GoesEarly => &["found before it goes"],
             Self::RestartsAll => &["quorum budget"],
             Self::BreaksBeforeMake => &["coherence"],
             Self::ForgetsEpochs | Self::ObeysTheOld => &["monotone epochs"],
@@ -73,6 +77,7 @@ impl fmt::Display for Bug {
             Self::RemovesEarly => "a unit is taken away as soon as it is told to stop",
             Self::TrustsTheExit => "an agent takes the end of a process for a proof that all is uploaded",
             Self::StrandsData => "an agent runs other roles over a disk that holds data",
+            Self::GoesEarly => "a unit goes as soon as it has uploaded what it held",
             Self::RestartsAll => "all units are restarted with a new config at once",
             Self::BreaksBeforeMake => "a role's units stop before others are ready with it",
             Self::ForgetsEpochs => "a coordinator begins a unit's epochs anew",

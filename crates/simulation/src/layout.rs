@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use muster_api::{CoordinatorSpec, ObjectStorageReference, OptionValue, WorkerSpec};
+use muster_api::{
+    CoordinatorSpec, ObjectStorageReference, OptionValue, ReadHold, Transitions, WorkerSpec,
+};
 use muster_model::{AppName, Product};
 
 /// A worker's name, its units and its roles.
@@ -75,6 +77,7 @@ pub(crate) fn coordinator(start: Start) -> CoordinatorSpec {
             "replication-factor".to_owned(),
             OptionValue::Integer(i64::from(start.copies)),
         )]),
+        transitions: Some(Transitions { read_hold: ReadHold::Auto }),
         ..CoordinatorSpec::default()
     }
 }

@@ -69,6 +69,23 @@ pub(crate) fn takes(observed: &Observed, name: &UnitName, next: &Assignment) -> 
     })
 }
 
+/// Whether what the unit is told takes away data that it said it had uploaded, while enough others take what clients write.
+pub(crate) fn is_held(
+    terms: &Terms,
+    observed: &Observed,
+    name: &UnitName,
+    next: &Assignment,
+    copies: usize,
+) -> bool {
+    let Some(unit) = find(observed, name) else { return false };
+    let says = unit.report.as_ref().and_then(|report| report.quiet.as_ref());
+    let role = terms.workload.replicated_role();
+    let gives_up = runs(unit.assigned.as_ref(), terms).contains(role) && !runs(Some(next), terms).contains(role);
+    let stay = declared(terms, observed);
+    let stay = stay.iter().filter(|(other, roles)| *other != name && roles.contains(role)).count();
+    gives_up && says.is_some_and(|quiet| quiet.uploaded) && stay > copies / 2
+}
+
 fn runs(assigned: Option<&Assignment>, terms: &Terms) -> RoleSet {
     let starts = assigned.filter(|assigned| assigned.run == Run::Start);
     starts.map(|assigned| terms.table.expand(&assigned.roles)).unwrap_or_default()

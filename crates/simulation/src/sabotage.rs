@@ -38,6 +38,10 @@ pub(crate) fn spoil(plan: &mut Plan, observed: &Observed, bug: Option<Bug>) {
                         plan.assignments.insert(full, again(next));
                     }
                 }
+                Bug::GoesEarly if !wanted && unit.report.as_ref().is_some_and(|r| r.quiet.is_some()) => {
+                    let stop = Assignment { run: Run::Stop, quiesces: false, ..assigned.clone() };
+                    plan.assignments.insert(full, again(stop));
+                }
                 Bug::BreaksBeforeMake if !wanted && assigned.run == Run::Start => {
                     plan.assignments.insert(full, again(Assignment { run: Run::Stop, ..assigned.clone() }));
                 }

@@ -11,7 +11,7 @@ use muster_agent::machine::{Action, Event, Machine, Manners, Order, Outcome, Pro
 use muster_agent::workload::{Product as ProductWorkload, Workload};
 use muster_model::{Product, Role, RoleSet, RoleTable, UnitName};
 use muster_products::Ending;
-use muster_relation::{Applied, Assignment, ClusterData, Report, Run, Service};
+use muster_relation::{Applied, Assignment, ClusterData, Quiet, Report, Run, Service};
 
 use crate::bug::Bug;
 use crate::disk::Disk;
@@ -56,6 +56,10 @@ pub(crate) struct Process {
     /// Whether the next stop signal makes it upload and leave its ring.
     armed: bool,
     pub(crate) stopping: bool,
+    /// Whether it was told to take nothing new.
+    quiesces: bool,
+    /// When all that it took was in the object store, if it took anything.
+    quiet: Option<Duration>,
 }
 
 /// Something that is about to happen to a unit.
@@ -64,6 +68,8 @@ enum Coming {
     ToAgent(Event),
     AgentBack,
     Ready(u64),
+    /// A process that takes nothing new tries to upload all.
+    Quiet(u64),
     /// The process has tried to upload all.
     Uploaded(u64),
     Ends(u64, bool),
@@ -92,6 +98,8 @@ pub(crate) struct Unit {
     pub(crate) killed: u32,
     /// Whether that entry says that it is on its way out.
     pub(crate) leaving: bool,
+    /// Whether that entry says that it takes nothing new.
+    pub(crate) read_only: bool,
     /// The order that its agent remembers.
     kept: Option<Arc<Order>>,
     highest_kept: u64,
@@ -113,6 +121,7 @@ fn manners(assignment: &Assignment, cluster: &ClusterData, balances: bool) -> Ma
             kill_delay: Duration::from_secs(30),
             stop_signal: StopSignal::Quit,
             leaves: false,
+            quiesces: false,
             data_roles: RoleSet::new(),
             checked: true,
             reloads: true,
@@ -148,6 +157,7 @@ impl Unit {
             ring_is_noted: false,
             killed: 0,
             leaving: false,
+            read_only: false,
             kept: None,
             highest_kept: 0,
             marked: None,
@@ -257,6 +267,7 @@ impl Unit {
             Some((_, Coming::ToAgent(event))) => self.handle(event, ground),
             Some((_, Coming::AgentBack)) => self.agent_back(ground),
             Some((_, Coming::Ready(id))) => self.ready(id, ground),
+            Some((_, Coming::Quiet(id))) => self.quiet(id, ground),
             Some((_, Coming::Uploaded(id))) => self.uploaded(id, ground),
             Some((_, Coming::Ends(id, success))) => self.ended(id, success, ground),
         }
@@ -315,6 +326,27 @@ impl Unit {
         }
     }
 
+    fn quiet(&mut self, id: u64, ground: &mut Ground) {
+        let works = self.can_upload(ground);
+        let Some(process) = self.process.as_mut().filter(|p| p.id == id && p.quiesces && !p.stopping) else {
+            return;
+        };
+        if !works {
+            return self.later(ground.now + AGAIN, Coming::Quiet(id));
+        }
+        self.disk.cut();
+        self.disk.upload(&mut ground.bucket);
+        let uploaded = !self.disk.blocks.is_empty();
+        process.quiet = uploaded.then_some(ground.now);
+        let event = Event::Quiet(process.number, Quiet { process: id.to_string(), uploaded });
+        self.handle(event, ground);
+    }
+
+    /// When everybody has found what it uploaded before it was to go.
+    pub(crate) fn is_found_at(&self, after: Duration) -> Option<Duration> {
+        self.process.as_ref()?.quiet.map(|at| at + after)
+    }
+
     fn uploaded(&mut self, id: u64, ground: &mut Ground) {
         let Some(process) = self.process.as_ref().filter(|p| p.id == id) else { return };
         let (number, roles) = (process.number, process.order.assignment.roles.clone());
@@ -327,7 +359,7 @@ impl Unit {
         if works {
             self.disk.upload(&mut ground.bucket);
         }
-        self.in_ring = false;
+        (self.in_ring, self.read_only) = (false, false);
         if ground.product == Product::Tempo && roles.contains(Role::All) {
             // Its query-frontend waits for ever.
             self.handle(Event::Flushed(number), ground);
@@ -412,6 +444,21 @@ impl Unit {
                 }
                 self.later(now + LEAVE, Coming::ToAgent(Event::Left(process, result)));
             }
+            Action::Quiesce(number, _) => {
+                if let Some(process) = self.process.as_mut().filter(|p| p.number == number) {
+                    let id = process.id;
+                    process.quiesces = true;
+                    self.read_only = true;
+                    self.later(now + self.upload_time(), Coming::Quiet(id));
+                }
+            }
+            Action::Resume(number, _) => {
+                if let Some(process) = self.process.as_mut().filter(|p| p.number == number) {
+                    (process.quiesces, process.quiet) = (false, None);
+                    self.read_only = false;
+                    self.later(now + AT_ONCE, Coming::ToAgent(Event::Resumed(number)));
+                }
+            }
             Action::Stop(..) => self.stop(ground),
             Action::Kill(_) => {
                 if let Some(id) = self.process.as_ref().map(|p| p.id) {
@@ -458,11 +505,24 @@ impl Unit {
         }
         self.sequence += 1;
         let id = self.sequence;
-        self.process =
-            Some(Process { id, number, order, takes_writes, ready: false, armed: false, stopping: false });
+        self.process = Some(Process {
+            id,
+            number,
+            order,
+            takes_writes,
+            ready: false,
+            armed: false,
+            stopping: false,
+            quiesces: false,
+            quiet: None,
+        });
         let ready = if self.balances { LEAVE } else { READY };
         self.later(ground.now + ready, Coming::Ready(id));
         Event::Spawned(number)
+    }
+
+    fn upload_time(&self) -> Duration {
+        if self.uploads == Uploads::Slow { SLOW_UPLOAD } else { UPLOAD }
     }
 
     /// The stop signal.
@@ -477,8 +537,7 @@ impl Unit {
         }
         self.leaving = true;
         if uploads {
-            let time = if self.uploads == Uploads::Slow { SLOW_UPLOAD } else { UPLOAD };
-            self.later(now + time, Coming::Uploaded(id));
+            self.later(now + self.upload_time(), Coming::Uploaded(id));
         } else {
             // What is in the log stays there. One that was starting fails.
             let success = process.ready;

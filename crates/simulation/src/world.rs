@@ -401,6 +401,9 @@ impl World {
         let stops = promises::stops_all(&terms, &observed, &plan);
         for (unit, next) in changes.assign {
             let takes = !stops && promises::takes(&observed, &unit, &next);
+            if takes && promises::is_held(&terms, &observed, &unit, &next, self.start.copies as usize) {
+                self.check_found(&unit);
+            }
             effects.push_back(Effect::Assign { unit, next, takes });
         }
         effects.extend(changes.remove.into_iter().map(Effect::Remove));
@@ -440,6 +443,19 @@ impl World {
             Effect::Forget(name) => {
                 self.documents.remove(&name);
             }
+        }
+    }
+
+    /// Checks that everybody has found what a unit uploaded that is told to give up data.
+    fn check_found(&mut self, name: &UnitName) {
+        let Some(unit) = self.units.get(name) else { return };
+        let quiesce = self.workload.quiesce(&unit.is_to_run(self.table));
+        let found = quiesce.and_then(|quiesce| unit.is_found_at(quiesce.visible_after));
+        let now = self.ground.now;
+        if let Some(at) = found.filter(|at| now < *at) {
+            self.ground.breaks("found before it goes", || {
+                format!("{name} is told to go {:?} before others find what it uploaded", at - now)
+            });
         }
     }
 
@@ -540,7 +556,7 @@ impl World {
         let (before, after): (Vec<_>, Vec<_>) = ring.into_iter().enumerate().partition(|(n, _)| *n < first);
         for (_, unit) in after.into_iter().chain(before) {
             // Another one stands in for a unit that is on its way out.
-            if unit.leaving || replicas == copies {
+            if unit.leaving || unit.read_only || replicas == copies {
                 continue;
             }
             replicas += 1;

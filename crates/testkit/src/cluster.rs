@@ -8,7 +8,7 @@ use muster_model::{AppName, ObjectStorage, Reason, Revision, Secret, UnitName};
 use muster_planner::{
     CarryOver, ObjectStore, Observed, ObservedUnit, ObservedWorker, Plan, Probe, Seeds, Tls, plan,
 };
-use muster_relation::{Applied, Assignment, Check, Exit, Report, Run, Service, Waiting};
+use muster_relation::{Applied, Assignment, Check, Exit, Quiet, Report, Run, Service, Waiting};
 
 /// An application name.
 ///
@@ -97,6 +97,8 @@ pub struct Cluster {
     pub unready: Vec<(UnitName, Revision)>,
     /// Units and revisions with which their process ends, is started again, and ends.
     pub crashing: Vec<(UnitName, Revision)>,
+    /// Units that never took any data.
+    pub empty: Vec<UnitName>,
     /// The time of the plans.
     pub now: Timestamp,
     /// What agents remember: what they obeyed last, and what they say.
@@ -135,6 +137,7 @@ impl Cluster {
             broken: Vec::new(),
             unready: Vec::new(),
             crashing: Vec::new(),
+            empty: Vec::new(),
             now: Timestamp::UNIX_EPOCH,
             agents: BTreeMap::new(),
             next_address: 1,
@@ -237,6 +240,7 @@ impl Cluster {
     /// One unit's agent does one step. Says whether there was one to do.
     pub fn advance(&mut self, name: &UnitName) -> bool {
         let (refused, broken) = (self.refused.clone(), self.broken.contains(name));
+        let empty = self.empty.contains(name);
         let (unready, crashing) = (self.unready.clone(), self.crashing.clone());
         let remembered = self.agents.get(name).cloned();
         let unit = self.unit(name);
@@ -249,6 +253,9 @@ impl Cluster {
         if let Some(assigned) = &obeyed {
             let wanted = Applied { revision: assigned.revision.clone(), roles: assigned.roles.clone() };
             report.epoch = assigned.epoch;
+            let serves = report.ready && report.applied.as_ref() == Some(&wanted);
+            report.quiet = (assigned.quiesces && serves)
+                .then(|| Quiet { process: format!("{name} {}", report.restarts), uploaded: !empty });
             match assigned.run {
                 Run::Stop => {
                     report.service =
@@ -318,7 +325,9 @@ impl Cluster {
                 busy |= self.advance(&unit);
             }
             if !busy {
-                return;
+                // Units that are about to go wait until others find what they uploaded.
+                let Some(until) = self.last.as_ref().and_then(|plan| plan.held_until) else { return };
+                self.now = self.now.max(until);
             }
         }
         panic!("the cluster does not come to rest: {:#?}", self.last.as_ref().map(|p| &p.status));

@@ -10,8 +10,8 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 
-/// Bodies are read up to this length, in bytes.
-const MAX_BODY: usize = 64 << 10;
+/// Bodies are read up to this length, in bytes: metrics of a unit with very many tenants.
+const MAX_BODY: usize = 64 << 20;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]

@@ -9,6 +9,7 @@ mod log;
 pub(crate) mod orphan;
 mod output;
 mod probe;
+mod quiesce;
 mod reload;
 pub(crate) mod sink;
 
@@ -22,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use muster_nginx::only_adds_servers;
-use muster_relation::{Assignment, ClusterData};
+use muster_relation::{Assignment, ClusterData, Quiet};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use tokio::sync::mpsc::UnboundedSender;
@@ -40,7 +41,7 @@ use crate::Settings;
 use crate::machine::backoff::Jitter;
 use crate::machine::{Event, Order, Outcome, ProcessNumber, StopSignal};
 use crate::state::State;
-use crate::workload::{Call, Flushed, Launch, Workload, document};
+use crate::workload::{Call, Flushed, Launch, Quiesce, Workload, document};
 
 /// How long output is read after the end of the process that wrote it: a descendant may hold the pipe for ever.
 const DRAIN_OUTPUT: Duration = Duration::from_millis(200);
@@ -103,6 +104,10 @@ struct Running {
     process: ProcessNumber,
     kind: Kind,
     flushed: Option<Flushed>,
+    /// No other process of the unit has this name.
+    name: String,
+    /// Has it take data, or not.
+    quieting: Option<JoinHandle<()>>,
     /// Tasks that end with the process.
     tasks: Vec<JoinHandle<()>>,
 }
@@ -115,9 +120,18 @@ enum Kind {
     Orphan(ProcessRecord),
 }
 
+impl Running {
+    /// Goes on with this in place of what it was told before of taking data.
+    fn set_quieting(&mut self, task: JoinHandle<()>) {
+        if let Some(before) = self.quieting.replace(task) {
+            before.abort();
+        }
+    }
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
-        self.tasks.iter().for_each(JoinHandle::abort);
+        self.tasks.iter().chain(&self.quieting).for_each(JoinHandle::abort);
     }
 }
 
@@ -162,7 +176,9 @@ impl Driver {
         });
         let log = self.settings.log.as_deref().map(|path| tokio::spawn(Log::of_orphan(path).keep_small()));
         let tasks = [task].into_iter().chain(log).collect();
-        self.running = Some(Running { process: 0, kind: Kind::Orphan(record), flushed: None, tasks });
+        let name = record.name();
+        let kind = Kind::Orphan(record);
+        self.running = Some(Running { process: 0, kind, flushed: None, name, quieting: None, tasks });
     }
 
     /// Checks an order's config. What is wrong with the order itself counts as a refusal. `stages`: the files that are checked are
@@ -252,7 +268,9 @@ impl Driver {
         });
         let kind = Kind::Child { pid, order: Arc::clone(order) };
         let tasks = [tokio::spawn(watch)].into_iter().chain(keeper).collect();
-        self.running = Some(Running { process, kind, flushed: launch.flushed, tasks });
+        let name = record.map_or_else(|| pid.to_string(), |record| record.name());
+        self.running =
+            Some(Running { process, kind, flushed: launch.flushed, name, quieting: None, tasks });
         Ok(())
     }
 
@@ -325,6 +343,41 @@ impl Driver {
         });
         if let Some(running) = self.running(process) {
             running.tasks.push(task);
+        }
+    }
+
+    /// Has a process take nothing new and upload what it holds.
+    pub(crate) fn quiesce(&mut self, process: ProcessNumber, order: &Order) {
+        let settings = Arc::clone(&self.settings);
+        let (events, quiesce) = (self.events.clone(), self.quiesce_of(order));
+        if let (Some(quiesce), Some(running)) = (quiesce, self.running(process)) {
+            let name = running.name.clone();
+            running.set_quieting(tokio::spawn(async move {
+                let uploaded = quiesce::until_quiet(quiesce, &settings).await;
+                let _ = events.send(Event::Quiet(process, Quiet { process: name, uploaded }));
+            }));
+        }
+    }
+
+    /// Has a process take data.
+    pub(crate) fn resume(&mut self, process: ProcessNumber, order: &Order) {
+        let address = self.settings.address;
+        let (events, quiesce) = (self.events.clone(), self.quiesce_of(order));
+        if let (Some(quiesce), Some(running)) = (quiesce, self.running(process)) {
+            running.set_quieting(tokio::spawn(async move {
+                quiesce::until_resumed(quiesce, address).await;
+                let _ = events.send(Event::Resumed(process));
+            }));
+        }
+    }
+
+    fn quiesce_of(&self, order: &Order) -> Option<Quiesce> {
+        match self.launch(order, &self.live()) {
+            Ok(launch) => launch.quiesce,
+            Err(problem) => {
+                tracing::warn!(problem, "the workload cannot be told whether to take data");
+                None
+            }
         }
     }
 

@@ -41,6 +41,11 @@ impl ProcessRecord {
         })
     }
 
+    /// A text that no other process shares.
+    pub(crate) fn name(&self) -> String {
+        format!("{}/{}/{}", self.boot_id, self.start_time, self.pid)
+    }
+
     /// The signal that asks it to end.
     pub(crate) fn stop_signal(&self) -> StopSignal {
         if self.quits { StopSignal::Quit } else { StopSignal::Terminate }

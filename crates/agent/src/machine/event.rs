@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use muster_products::Ending;
-use muster_relation::Waiting;
+use muster_relation::{Quiet, Waiting};
 
 use super::backoff::Jitter;
 use super::order::{Order, StopSignal};
@@ -58,6 +58,10 @@ pub enum Event {
     Ready(ProcessNumber, bool),
     /// A process is alive and has not been ready for long.
     Waits(ProcessNumber, Waiting),
+    /// A process takes nothing new, and all that it took is in the object store: what [`Action::Quiesce`] asked for.
+    Quiet(ProcessNumber, Quiet),
+    /// A process takes data: what [`Action::Resume`] asked for.
+    Resumed(ProcessNumber),
     /// A process that was asked to end holds nothing any more.
     Flushed(ProcessNumber),
     /// The calls that [`Action::Leave`] asked for are done, or could not be done for the reason given.
@@ -101,6 +105,11 @@ pub enum Action {
     Spawn(ProcessNumber, Arc<Order>),
     /// Make the calls of a unit that leaves for good. Answered by [`Event::Left`].
     Leave(ProcessNumber, Arc<Order>),
+    /// Have a process take nothing new, upload what it holds and answer queries, until it ends or [`Action::Resume`] comes. Tried until it
+    /// is done, and answered by [`Event::Quiet`].
+    Quiesce(ProcessNumber, Arc<Order>),
+    /// Have a process take data. Tried until it is done or [`Action::Quiesce`] comes, and answered by [`Event::Resumed`].
+    Resume(ProcessNumber, Arc<Order>),
     /// Ask a process and its group to end.
     Stop(ProcessNumber, StopSignal),
     /// Kill a process and its group.

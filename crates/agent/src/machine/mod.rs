@@ -19,6 +19,7 @@
 pub mod backoff;
 mod event;
 mod order;
+mod quieting;
 #[cfg(test)]
 mod tests;
 
@@ -26,11 +27,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use muster_products::Ending;
-use muster_relation::{Applied, Check, Drain, Exit, Report, Run, Service, Waiting};
+use muster_relation::{Applied, Check, Drain, Exit, Quiet, Report, Run, Service, Waiting};
 
 use self::backoff::{Backoff, Jitter};
 pub use self::event::{Action, Event, Outcome, ProcessNumber};
 pub use self::order::{Manners, Order, StopSignal};
+use self::quieting::Quieting;
 
 /// How long a process must live for its start to count as okay. Pebble's number.
 pub const OKAY_DELAY: Duration = Duration::from_secs(1);
@@ -146,6 +148,7 @@ struct Alive {
     ready: bool,
     waiting: Option<Waiting>,
     reloading: Option<Arc<Order>>,
+    quieting: Quieting,
 }
 
 impl Farewell {
@@ -246,6 +249,20 @@ impl Machine {
             Event::Waits(process, waiting) => {
                 if let Some(alive) = self.alive_mut(process) {
                     alive.waiting = (!alive.ready).then_some(waiting);
+                }
+            }
+            Event::Quiet(process, quiet) => {
+                if let Some(alive) = self.alive_mut(process)
+                    && alive.quieting == Quieting::Begun
+                {
+                    alive.quieting = Quieting::Quiet(quiet);
+                }
+            }
+            Event::Resumed(process) => {
+                if let Some(alive) = self.alive_mut(process)
+                    && alive.quieting == Quieting::Resuming
+                {
+                    alive.quieting = Quieting::Takes;
                 }
             }
             Event::Flushed(process) => {
@@ -356,6 +373,15 @@ impl Machine {
         self.drain.as_ref().filter(|_| self.must_drain())
     }
 
+    /// What the running process has come to that was told to quiesce.
+    #[must_use]
+    pub fn quiet(&self) -> Option<&Quiet> {
+        match &self.phase {
+            Phase::Alive(Alive { quieting: Quieting::Quiet(quiet), .. }) => Some(quiet),
+            _ => None,
+        }
+    }
+
     /// The last check that came to a result.
     #[must_use]
     pub fn check(&self) -> Option<&Check> {
@@ -392,6 +418,7 @@ impl Machine {
             check: self.check.clone(),
             holds_data: self.holds_data(),
             drain: self.drain().cloned(),
+            quiet: self.quiet().cloned(),
             last_exit: self.last_exit.clone(),
             last_error: self.problem.clone(),
             restarts: self.restarts,
@@ -555,6 +582,7 @@ impl Machine {
                 ready: false,
                 waiting: None,
                 reloading: None,
+                quieting: Quieting::default(),
             });
         }
     }
@@ -865,7 +893,10 @@ impl Machine {
                 self.stop_for_good(alive, now, actions);
             };
         };
-        if goal.same_process(&alive.order) || alive.reloading.is_some() {
+        if goal.same_process(&alive.order) {
+            return self.settle_quieting(alive, &goal, actions);
+        }
+        if alive.reloading.is_some() {
             return;
         }
         if alive.order.manners.reloads && goal.manners.reloads {
@@ -884,6 +915,23 @@ impl Machine {
             self.terminate(alive.process, Arc::clone(&alive.order), now, actions);
         } else {
             self.stop_for_good(alive, now, actions);
+        }
+    }
+
+    /// Has the process take data, or not, as it is asked to. Before it is ready it would not hear it.
+    fn settle_quieting(&mut self, alive: &Alive, goal: &Arc<Order>, actions: &mut Vec<Action>) {
+        let quiesces = goal.assignment.quiesces;
+        if !goal.manners.quiesces || !alive.ready || !alive.quieting.is_due(quiesces) {
+            return;
+        }
+        let (action, quieting) = if quiesces {
+            (Action::Quiesce(alive.process, Arc::clone(goal)), Quieting::Begun)
+        } else {
+            (Action::Resume(alive.process, Arc::clone(goal)), Quieting::Resuming)
+        };
+        actions.push(action);
+        if let Some(alive) = self.alive_mut(alive.process) {
+            alive.quieting = quieting;
         }
     }
 

@@ -45,6 +45,8 @@ pub struct Manners {
     pub stop_signal: StopSignal,
     /// Whether there are calls to make before a process that leaves for good is asked to end.
     pub leaves: bool,
+    /// Whether it can be made to take nothing new and answer queries all the same.
+    pub quiesces: bool,
     /// Its roles that hold acknowledged data which is not yet in the object store.
     pub data_roles: RoleSet,
     /// Whether its config can be checked before it is used.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use muster_model::{Product, Revision, Role, RoleSet};
-use muster_relation::{Assignment, ClusterData, Run, Service};
+use muster_relation::{Assignment, ClusterData, Quiet, Run, Service};
 use proptest::prelude::*;
 
 use super::backoff::{self, Jitter};
@@ -48,6 +48,7 @@ fn order(ask: Ask) -> Arc<Order> {
             roles: data_roles.union(&RoleSet::from([Role::Querier])),
             run: ask.run,
             gives_up: false,
+            quiesces: false,
             peers: std::collections::BTreeMap::new(),
             seeds: Vec::new(),
         },
@@ -62,6 +63,7 @@ fn order(ask: Ask) -> Arc<Order> {
             kill_delay: Duration::from_secs(5),
             stop_signal: StopSignal::Terminate,
             leaves: ask.data,
+            quiesces: ask.data,
             data_roles,
             checked: ask.nature != Nature::Plain,
             reloads: ask.nature == Nature::Reloads,
@@ -209,6 +211,15 @@ impl World {
                 live.leaves = true;
                 let result = if roll.is_multiple_of(3) { Err("refused".into()) } else { Ok(()) };
                 self.later(time * 100, Event::Left(process, result));
+            }
+            Action::Quiesce(process, order) => {
+                assert!(order.assignment.quiesces && self.live.contains_key(&process));
+                let quiet = Quiet { process: process.to_string(), uploaded: true };
+                self.later(time * 10, Event::Quiet(process, quiet));
+            }
+            Action::Resume(process, order) => {
+                assert!(!order.assignment.quiesces && self.live.contains_key(&process));
+                self.later(time, Event::Resumed(process));
             }
             Action::Stop(process, _) => {
                 let live = self.live.get_mut(&process).expect("only live processes get a signal");
@@ -723,6 +734,46 @@ fn an_orderly_end_proves_nothing_unless_the_unit_was_asked_to_leave() {
         let inspected = machine.handle(ended(1), MS * 2);
         assert_eq!(inspected, [Action::Inspect(Arc::clone(&holder), Ending::Other)]);
     }
+}
+
+#[test]
+fn a_unit_that_is_to_quiesce_stays_ready_and_says_once_all_is_uploaded() {
+    let ask = |epoch, quiesces| {
+        let mut order = (*order(Ask { data: true, ..start(epoch, 0) })).clone();
+        order.assignment.quiesces = quiesces;
+        Arc::new(order)
+    };
+    let mut machine = Machine::default();
+    machine.handle(Event::Assigned(ask(1, false)), MS);
+    machine.handle(Event::Spawned(1), MS);
+    // Its ring may remember what another process of it was told.
+    let ready = machine.handle(Event::Ready(1, true), MS);
+    assert!(ready.contains(&Action::Resume(1, ask(1, false))), "{ready:?}");
+    machine.handle(Event::Resumed(1), MS);
+    let told = machine.handle(Event::Assigned(ask(2, true)), MS);
+    assert_eq!(told, [Action::Keep(ask(2, true)), Action::Quiesce(1, ask(2, true))]);
+    assert_eq!((machine.quiet(), machine.is_ready()), (None, true));
+    let quiet = |of: &str| Quiet { process: of.to_owned(), uploaded: true };
+    machine.handle(Event::Quiet(7, quiet("another")), MS);
+    assert_eq!(machine.quiet(), None, "another process proves nothing");
+    machine.handle(Event::Quiet(1, quiet("this")), MS);
+    assert_eq!(machine.quiet(), Some(&quiet("this")));
+
+    // A mind changed: it takes data again, and an answer that comes late counts for nothing.
+    let mut back = machine.clone();
+    let told = back.handle(Event::Assigned(ask(3, false)), MS);
+    assert_eq!(told.last(), Some(&Action::Resume(1, ask(3, false))));
+    back.handle(Event::Quiet(1, quiet("this")), MS);
+    assert_eq!(back.quiet(), None);
+
+    // Another process begins anew, and the evidence of the former is void.
+    machine.handle(ended(1), MS);
+    assert_eq!(machine.quiet(), None);
+    let again = machine.deadline().unwrap();
+    let spawned = machine.handle(Event::Timer, again);
+    assert!(matches!(spawned[..], [Action::Spawn(2, _)]), "{spawned:?}");
+    machine.handle(Event::Spawned(2), again);
+    assert_eq!(machine.handle(Event::Ready(2, true), again), [Action::Quiesce(2, ask(2, true))]);
 }
 
 /// The pod, or the agent, was made anew while its unit was leaving: what stands beside the data says what is to be done.

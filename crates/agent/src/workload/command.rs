@@ -40,6 +40,7 @@ impl Workload for Command {
             kill_delay: self.kill_delay,
             stop_signal: StopSignal::Terminate,
             leaves: false,
+            quiesces: false,
             data_roles: RoleSet::new(),
             checked: false,
             reloads: false,
@@ -65,6 +66,7 @@ impl Workload for Command {
                 Readiness::Connect(port) => Probe::Connect { port: *port },
                 Readiness::Alive => Probe::Alive,
             },
+            quiesce: None,
             leave_calls: Vec::new(),
             flushed: None,
         })

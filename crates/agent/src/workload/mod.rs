@@ -64,10 +64,21 @@ pub struct Launch {
     pub links: Vec<Link>,
     /// How to see whether the process is ready.
     pub probe: Probe,
+    /// How to have the process take nothing new while it answers queries. Absent: it cannot.
+    pub quiesce: Option<Quiesce>,
     /// What to call, in order, before a unit that leaves for good is asked to end.
     pub leave_calls: Vec<Call>,
     /// How to see that a process that was asked to end holds nothing any more. Absent: it ends by itself then.
     pub flushed: Option<Flushed>,
+}
+
+/// How to have a process take nothing new while it answers queries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quiesce {
+    /// The port.
+    pub port: u16,
+    /// What to call there, and what to look at.
+    pub how: &'static muster_products::Quiesce,
 }
 
 /// How to see that a process that was asked to end holds nothing any more.

@@ -7,7 +7,7 @@ use muster_model::{HTTP_PORT, RoleSet};
 use muster_products::{Disk, Ending, UnitValues};
 use muster_relation::{Assignment, ClusterData};
 
-use super::{Call, File, Flushed, Launch, LaunchError, Probe, Workload, document, text};
+use super::{Call, File, Flushed, Launch, LaunchError, Probe, Quiesce, Workload, document, text};
 use crate::Settings;
 use crate::machine::{Manners, StopSignal};
 
@@ -42,6 +42,7 @@ impl Workload for Product {
             kill_delay: product.kill_delay(&assignment.roles),
             stop_signal: StopSignal::Terminate,
             leaves: !product.leave_calls(&assignment.roles).is_empty(),
+            quiesces: product.quiesce(&assignment.roles).is_some(),
             data_roles: data_roles(cluster, &assignment.roles),
             checked: true,
             reloads: false,
@@ -86,6 +87,7 @@ impl Workload for Product {
             links: Vec::new(),
             probe: Probe::Http { port: HTTP_PORT, path: product.ready_path().to_owned() },
             flushed: product.flushed(&assignment.roles).map(|page| Flushed { port: HTTP_PORT, page }),
+            quiesce: product.quiesce(&assignment.roles).map(|how| Quiesce { port: HTTP_PORT, how }),
             leave_calls: product.leave_calls(&assignment.roles).iter().map(call).collect(),
         })
     }

@@ -35,6 +35,7 @@ impl Workload for Proxy {
             kill_delay: KILL_DELAY,
             stop_signal: StopSignal::Quit,
             leaves: false,
+            quiesces: false,
             data_roles: RoleSet::new(),
             checked: true,
             // One that sends nobody anywhere is replaced: that is done sooner, and nobody waits for an answer.
@@ -69,6 +70,7 @@ impl Workload for Proxy {
                 target: Connections::Keep.target(),
             }],
             probe: Probe::Http { port: STATUS_PORT, path: READY_PATH.to_owned() },
+            quiesce: None,
             leave_calls: Vec::new(),
             flushed: None,
         })

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use k8s_openapi::jiff::Timestamp;
-use muster_api::{Images, OnIncoherent, OptionValue, Retain, Storage, TlsReference};
+use muster_api::{
+    Images, OnIncoherent, OptionValue, ReadHold, Retain, Storage, TlsReference, Transitions,
+};
 use muster_manifests::Object;
 use muster_model::Reason;
 use muster_planner::ObjectStore;
@@ -29,7 +31,7 @@ fn templates(model: &Model) -> BTreeMap<String, Value> {
 fn pods_are_made_anew_for_nothing_that_agents_can_do() {
     type Edit = fn(&mut Model);
     let base = templates(&Model::distributed());
-    let edits: [(&str, Edit); 9] = [
+    let edits: [(&str, Edit); 10] = [
         ("roles", |m| m.worker("mimir-read").roles = [("all".to_owned(), true)].into()),
         ("refused roles", |m| m.worker("mimir-read").roles = [("bogus".to_owned(), true)].into()),
         ("no roles", |m| m.worker("mimir-write").roles.clear()),
@@ -41,6 +43,9 @@ fn pods_are_made_anew_for_nothing_that_agents_can_do() {
         }),
         ("overrides", |m| m.spec().overrides = json!({ "limits": {} }).as_object().cloned()),
         ("when incoherent", |m| m.spec().on_incoherent = OnIncoherent::Hold),
+        ("transitions", |m| {
+            m.spec().transitions = Some(Transitions { read_hold: ReadHold::Auto });
+        }),
         ("certificate", |m| m.spec().tls = Some(TlsReference { secret: "tls".to_owned() })),
     ];
     for (what, edit) in edits {

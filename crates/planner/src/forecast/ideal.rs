@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use muster_model::{AppName, UnitName};
-use muster_relation::{Applied, Check, Report, Run, Service};
+use muster_relation::{Applied, Check, Quiet, Report, Run, Service};
 
 use super::step::{Obstacle, Until};
 use crate::observed::{Observed, ObservedUnit};
@@ -86,6 +86,15 @@ impl Ideal {
         events
     }
 
+    /// The units whose uploads others are to find.
+    pub(super) fn quiet(&self) -> Vec<UnitName> {
+        let units = self.observed.workers.iter().flat_map(|(app, worker)| {
+            worker.units.iter().map(|(number, unit)| (app.unit(*number), unit))
+        });
+        let quiet = units.filter(|(_, unit)| unit.report.as_ref().is_some_and(|report| report.quiet.is_some()));
+        quiet.map(|(name, _)| name).collect()
+    }
+
     /// The units that stay as they are, and why.
     pub(super) fn obstacles(&self) -> Vec<Obstacle> {
         let balancers = std::iter::once((&self.observed.name, &self.observed.balancers));
@@ -158,7 +167,7 @@ fn take_up(unit: &mut ObservedUnit, name: &UnitName) -> Option<Until> {
     let address = unit.address.clone().unwrap_or_default();
     let report = unit.report.get_or_insert_with(|| Report::new(name.to_string(), address, ""));
     report.epoch = assigned.epoch;
-    (report.waiting, report.drain) = (None, None);
+    (report.waiting, report.drain, report.quiet) = (None, None, None);
     match assigned.run {
         Run::Stop => {
             (report.service, report.ready, report.applied) = (Service::Stopped, false, None);
@@ -167,6 +176,7 @@ fn take_up(unit: &mut ObservedUnit, name: &UnitName) -> Option<Until> {
         }
         Run::Start => {
             (report.service, report.ready) = (Service::Running, true);
+            report.quiet = assigned.quiesces.then(|| Quiet { process: String::new(), uploaded: true });
             report.check = Some(Check { revision: assigned.revision.clone(), rejected: None });
             report.applied = Some(Applied { revision: assigned.revision, roles: assigned.roles });
             (!was_ready).then_some(Until::Ready)

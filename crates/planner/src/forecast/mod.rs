@@ -35,8 +35,9 @@ pub fn forecast(observed: &Observed) -> Forecast {
     let mut ideal = Ideal::of(observed);
     let mut forecast = Forecast::default();
     let mut looks = 0;
+    let mut now = Timestamp::UNIX_EPOCH;
     for round in 0..MOST_ROUNDS {
-        let plan = plan(&ideal.observed, Timestamp::UNIX_EPOCH);
+        let plan = plan(&ideal.observed, now);
         if round == 0 {
             let wrong = plan.findings.iter().filter(|finding| finding.status > WorkloadStatus::Active);
             forecast.findings = wrong.cloned().collect();
@@ -50,6 +51,11 @@ pub fn forecast(observed: &Observed) -> Forecast {
         let events = ideal.take_up();
         record.note_events(&ideal.observed, &events);
         if changes.is_empty() && !carried && events.is_empty() {
+            if let Some(until) = plan.held_until {
+                now = until;
+                record.note_found(&ideal.quiet());
+                continue;
+            }
             forecast.comes_to_rest = true;
             break;
         }

@@ -49,6 +49,8 @@ pub(super) struct Record {
     gaps: BTreeMap<Path, Gap>,
     /// How many copies of fresh data there are.
     factor: u8,
+    /// Units whose uploads everybody finds before they go.
+    found: BTreeSet<UnitName>,
     /// How many units have uploaded what they held and left.
     drained: usize,
     pub(super) reloads: usize,
@@ -67,6 +69,7 @@ impl Record {
             happened: Vec::new(),
             gaps: BTreeMap::new(),
             factor: 1,
+            found: BTreeSet::new(),
             drained: 0,
             reloads: 0,
             first_reloads: Vec::new(),
@@ -95,12 +98,15 @@ impl Record {
                 self.busy.insert(name.clone());
                 reloads.push(name.clone());
             } else if let Some(act) = self.act_of(unit, next, *name.application() == observed.name) {
-                let stays = !matches!(act, Act::Start { .. });
+                let quiesces = act == Act::Quiesce;
+                let stays = matches!(act, Act::Start { .. } | Act::Quiesce | Act::Resume);
                 let roles = self.roles_of(observed, name).union(&self.expand(&next.roles));
                 let gives_up = next.gives_up;
                 let journey = self.act(name, act, roles);
-                if stays {
+                if !stays {
                     away.insert(name.clone(), journey);
+                }
+                if !stays || quiesces {
                     self.note_data(observed, name, journey, gives_up);
                 }
             }
@@ -139,6 +145,18 @@ impl Record {
         if !happened.is_empty() {
             self.happened = happened;
         }
+        self.round += 1;
+    }
+
+    /// Notes that everybody finds what these uploaded.
+    pub(super) fn note_found(&mut self, units: &[UnitName]) {
+        let event = |unit: &UnitName| Event { unit: unit.clone(), came_to: Until::Found };
+        let roles = |unit: &UnitName| {
+            let journey = self.last.get(unit).and_then(|place| self.journeys.get(*place));
+            journey.map(|journey| journey.roles.clone()).unwrap_or_default()
+        };
+        self.happened = units.iter().map(|unit| (event(unit), roles(unit))).collect();
+        self.found.extend(units.iter().cloned());
         self.round += 1;
     }
 
@@ -191,7 +209,7 @@ impl Record {
             let units: Vec<UnitName> = happened.map(|(event, _)| event.unit.clone()).collect();
             (!units.is_empty()).then_some(Wait { units, until })
         };
-        [Until::Ready, Until::Stopped].into_iter().filter_map(awaited).collect()
+        [Until::Ready, Until::Stopped, Until::Found].into_iter().filter_map(awaited).collect()
     }
 
     /// What an assignment makes of a unit's process, if anything.
@@ -204,7 +222,11 @@ impl Record {
                 let told = unit.assigned.as_ref().is_some_and(|now| now.same_process(next));
                 (!told).then(|| Act::Stop { drains: !is_balancer && self.holds_data(&current) })
             }
-            (Some(now), Run::Start) if now.same_process(next) => None,
+            (Some(now), Run::Start) if now.same_process(next) => match (now.quiesces, next.quiesces) {
+                (false, true) => Some(Act::Quiesce),
+                (true, false) => Some(Act::Resume),
+                _ => None,
+            },
             (Some(now), Run::Start) => {
                 let given_up = current.difference(&self.expand(&next.roles));
                 let roles = self.named(&next.roles);
@@ -223,7 +245,9 @@ impl Record {
         let Some(journey) = self.journeys.get_mut(place).filter(|_| holds) else { return };
         journey.data = match journey.acts.last() {
             Some(Act::GiveUp { .. } | Act::Stop { .. }) if gives_up => Data::GivenUp,
-            Some(Act::GiveUp { .. } | Act::Stop { drains: true }) => Data::Uploaded,
+            // It went before.
+            Some(Act::GiveUp { .. } | Act::Stop { drains: true }) if self.found.contains(name) => Data::None,
+            Some(Act::Quiesce | Act::GiveUp { .. } | Act::Stop { drains: true }) => Data::Uploaded,
             _ => Data::Stays,
         };
     }
@@ -256,7 +280,7 @@ impl Record {
         }
         let others = during.count(replicated) > 0;
         for (name, place) in away {
-            if !roles(observed, name, line).contains(replicated) {
+            if !roles(observed, name, line).contains(replicated) || self.found.contains(name) {
                 continue;
             }
             let Some(journey) = self.journeys.get_mut(*place) else { continue };

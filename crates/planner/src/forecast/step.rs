@@ -73,6 +73,10 @@ pub enum Act {
         /// Whether its config is another one.
         new_config: bool,
     },
+    /// It takes nothing new, uploads what it holds and goes on to answer queries.
+    Quiesce,
+    /// It takes data again.
+    Resume,
     /// It uploads what it holds, leaves its rings and starts again without the role that held it.
     GiveUp {
         /// With these roles.
@@ -104,6 +108,8 @@ pub enum Until {
     Ready,
     /// It has stopped, and holds nothing any more.
     Stopped,
+    /// What it uploaded is found by everybody.
+    Found,
 }
 
 /// What clients notice of a step.
@@ -305,6 +311,12 @@ impl Act {
                     (false, config) => format!("{verb} with {config}"),
                 }]
             }
+            Self::Quiesce => vec![
+                verb("takes nothing new", "take nothing new"),
+                verb("uploads what it holds", "upload what they hold"),
+                verb("answers queries until others find it", "answer queries until others find it"),
+            ],
+            Self::Resume => vec![verb("takes data again", "take data again")],
             Self::GiveUp { roles } => {
                 let mut phrases = leave();
                 phrases.push(with(verb("restarts", "restart"), roles));
@@ -326,6 +338,7 @@ impl std::fmt::Display for Wait {
         match self.until {
             Until::Ready => write!(f, "{units} ready"),
             Until::Stopped => write!(f, "{units} stopped"),
+            Until::Found => write!(f, "what {units} uploaded to be found"),
         }
     }
 }

@@ -16,8 +16,8 @@ use crate::charm::Options;
 use crate::held::{Disk, Ending};
 use crate::placeholder::FillError;
 use crate::{
-    Choice, ConfigInputs, Endpoint, Flushed, HttpCall, OwnedOverride, Peer, RoleConflict, UnitValues,
-    Workload, overrides,
+    Choice, ConfigInputs, Endpoint, Flushed, HttpCall, OwnedOverride, Peer, Quiesce, RoleConflict,
+    UnitValues, Workload, overrides,
 };
 
 /// The version lines that a coordinator may ask for, newest first.
@@ -112,6 +112,11 @@ impl Workload for Loki {
 
     fn held(&self, roles: &RoleSet, disk: &dyn Disk, ending: Ending) -> io::Result<Option<String>> {
         drain::held(roles, disk, ending)
+    }
+
+    // The index of what an ingester holds appears only when its process ends.
+    fn quiesce(&self, _roles: &RoleSet) -> Option<&'static Quiesce> {
+        None
     }
 
     fn leave_calls(&self, roles: &RoleSet) -> &'static [HttpCall] {

@@ -12,6 +12,9 @@ use crate::overrides::{
 use crate::placeholder::{FillError, Placeholder, literal};
 use crate::{ConfigInputs, UnitValues, unit};
 
+/// How often the compactor writes the bucket index that store-gateways and queriers read (default 900 s).
+pub(super) const CLEANUP_INTERVAL_SECONDS: u64 = 30;
+
 /// See [`crate::Workload::shared_config`].
 pub(super) fn shared(inputs: &ConfigInputs<'_>) -> String {
     overrides::document(generated(inputs), inputs.overrides, OWNED)
@@ -72,8 +75,7 @@ fn generated(inputs: &ConfigInputs<'_>) -> Value {
         "querier": { "query_store_after": "0s" },
         "compactor": {
             "data_dir": data("compactor"),
-            // Writes the bucket index that store-gateways read (default 15m).
-            "cleanup_interval": "30s",
+            "cleanup_interval": format!("{CLEANUP_INTERVAL_SECONDS}s"),
             "sharding_ring": ring(json!({})),
         },
         "distributor": { "ring": ring(json!({})) },

@@ -7,7 +7,7 @@ use std::time::Duration;
 use muster_model::{Role, RoleSet};
 
 use super::roles;
-use crate::HttpCall;
+use crate::{HttpCall, Quiesce};
 use crate::held::{Disk, Ending, has_content};
 
 pub(super) fn in_ring(role: Role) -> bool {
@@ -24,6 +24,30 @@ const LEAVE_INGESTERS: &[HttpCall] = &[HttpCall { method: "POST", path: "/ingest
 
 pub(super) fn leave_calls(assigned: &RoleSet) -> &'static [HttpCall] {
     if roles::processes(assigned).contains(Role::Ingester) { LEAVE_INGESTERS } else { &[] }
+}
+
+/// Read-only in the ring: distributors send it nothing, queriers ask it. Answers of the upload prove nothing: with the object store away it
+/// is 204 too, and the oldest block that was not uploaded tells, as long as the process lives.
+const QUIESCE_INGESTERS: Quiesce = Quiesce {
+    begin: HttpCall { method: "POST", path: "/ingester/prepare-instance-ring-downscale" },
+    end: HttpCall { method: "DELETE", path: "/ingester/prepare-instance-ring-downscale" },
+    upload: HttpCall { method: "POST", path: "/ingester/flush?wait=true" },
+    metrics_path: "/metrics",
+    zero: &["cortex_ingester_memory_series", "cortex_ingester_oldest_unshipped_block_timestamp_seconds"],
+    taken: BLOCKS,
+    visible_after: Duration::from_secs(
+        super::config::CLEANUP_INTERVAL_SECONDS + QUERIER_INDEX_SECONDS + SLACK_SECONDS,
+    ),
+};
+
+/// How old the bucket index may be that a querier goes by: it looks every minute, 20 % more or less, which is fixed in Mimir. Store-gateways
+/// look more often (`bucket_store.sync_interval`), at the same time.
+const QUERIER_INDEX_SECONDS: u64 = 72;
+/// For the writing of the index itself. With a whole of 80 s at a cleanup interval of 5 s no query ever missed anything.
+const SLACK_SECONDS: u64 = 5;
+
+pub(super) fn quiesce(assigned: &RoleSet) -> Option<&'static Quiesce> {
+    roles::processes(assigned).contains(Role::Ingester).then_some(&QUIESCE_INGESTERS)
 }
 
 /// Where the ingester has a directory for each tenant's blocks.

@@ -17,7 +17,7 @@ use crate::charm::Options;
 use crate::held::{Disk, Ending};
 use crate::placeholder::FillError;
 use crate::{
-    Choice, ConfigInputs, Endpoint, Flushed, HttpCall, OwnedOverride, Peer, RoleConflict, UnitValues,
+    Choice, ConfigInputs, Endpoint, Flushed, HttpCall, OwnedOverride, Peer, Quiesce, RoleConflict, UnitValues,
     Workload, overrides,
 };
 
@@ -132,6 +132,11 @@ impl Workload for Tempo {
 
     fn held(&self, roles: &RoleSet, disk: &dyn Disk, ending: Ending) -> io::Result<Option<String>> {
         drain::held(roles, disk, ending)
+    }
+
+    // An ingester takes no more only once it ends, and what it uploaded is found within seconds.
+    fn quiesce(&self, _roles: &RoleSet) -> Option<&'static Quiesce> {
+        None
     }
 
     fn leave_calls(&self, roles: &RoleSet) -> &'static [HttpCall] {

@@ -212,6 +212,7 @@ mod tests {
             roles,
             run,
             gives_up: false,
+            quiesces: false,
             peers: std::collections::BTreeMap::new(),
             seeds: vec![],
         };

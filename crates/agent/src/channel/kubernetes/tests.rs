@@ -28,6 +28,7 @@ fn unit(epoch: u64, text: &str) -> Value {
         roles: RoleSet::new(),
         run: Run::Start,
         gives_up: false,
+        quiesces: false,
         peers: std::collections::BTreeMap::new(),
         seeds: vec![],
     };

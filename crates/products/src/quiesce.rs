@@ -1,0 +1,78 @@
+//! How a unit that is about to give up data takes no more of it, and shows that it all can be found elsewhere.
+//!
+//! Data that was just uploaded is not found at once: somebody writes an index of the object store, and others read it again after a while.
+//! A unit that goes before that takes what it uploaded out of every query's sight. A product whose units can upload and go on to answer
+//! queries says here how.
+
+use std::time::Duration;
+
+use crate::HttpCall;
+
+/// How a unit is made to take nothing new while it answers queries, and how to see that it has uploaded all that it took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quiesce {
+    /// Has it take nothing new. Lasts as long as the unit stands in its ring, also over restarts.
+    pub begin: HttpCall,
+    /// Takes that back.
+    pub end: HttpCall,
+    /// Uploads what it holds, and is answered once that is done or was given up: an answer proves nothing.
+    pub upload: HttpCall,
+    /// Answers GET with metrics in Prometheus's text format.
+    pub metrics_path: &'static str,
+    /// The metrics that are all there and all zero if and only if everything is in the object store.
+    pub zero: &'static [&'static str],
+    /// The directory below the unit's data that has something in it once the unit has ever taken data.
+    pub taken: &'static str,
+    /// How long after an upload everybody is sure to find it, with the settings of the shared config.
+    pub visible_after: Duration,
+}
+
+impl Quiesce {
+    /// Whether a page of metrics says that everything is in the object store.
+    #[must_use]
+    pub fn is_uploaded(&self, page: &str) -> bool {
+        self.zero.iter().all(|name| {
+            let mut values = page.lines().filter_map(|line| value(line, name)).peekable();
+            values.peek().is_some() && values.all(|value| value == Some(0.0))
+        })
+    }
+}
+
+/// The value of a sample if it is one of the metric: with labels or without.
+fn value(line: &str, name: &str) -> Option<Option<f64>> {
+    let rest = line.strip_prefix(name)?;
+    let number = match rest.strip_prefix('{') {
+        Some(labels) => labels.rsplit_once('}')?.1,
+        None => rest.strip_prefix(' ')?,
+    };
+    Some(number.split_whitespace().next().and_then(|number| number.parse().ok()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const QUIESCE: Quiesce = Quiesce {
+        begin: HttpCall { method: "POST", path: "/begin" },
+        end: HttpCall { method: "DELETE", path: "/begin" },
+        upload: HttpCall { method: "POST", path: "/upload" },
+        metrics_path: "/metrics",
+        zero: &["held_series", "oldest_block"],
+        taken: "data",
+        visible_after: Duration::from_secs(1),
+    };
+
+    #[test]
+    fn every_sample_of_every_metric_must_be_there_and_zero() {
+        let is = |page| QUIESCE.is_uploaded(page);
+        assert!(is("# TYPE held_series gauge\nheld_series 0\noldest_block 0\n"));
+        assert!(is("held_series{user=\"a}b\"} 0\nheld_series{user=\"b\"} 0 1700000000\noldest_block 0e+00"));
+        assert!(!is("held_series 0\n"), "one is missing");
+        assert!(!is("held_series 1\noldest_block 0"));
+        assert!(!is("held_series 0\noldest_block 1.7e+09"));
+        assert!(!is("held_series{user=\"a\"} 0\nheld_series{user=\"b\"} 2\noldest_block 0"));
+        assert!(!is("held_series_total 0\noldest_block 0"), "another metric's name goes on");
+        assert!(!is("held_series x\noldest_block 0"), "no number proves nothing");
+        assert!(!is(""));
+    }
+}
