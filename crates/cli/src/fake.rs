@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use muster_api::{ApplicationStatus, Document, FORMAT_VERSION, Kind, ModelStatus, TransitionPhase, TransitionStatus, TransitionWork, UnitView};
+use muster_api::{
+    ApplicationStatus, Document, FORMAT_VERSION, Kind, ModelStatus, TransitionPhase, TransitionStatus,
+    TransitionWork, UnitView,
+};
 use muster_model::{AppName, Product, Role, Status, UnitName, WorkloadStatus};
 use muster_planner::{Observed, Preview, plan, preview};
 

@@ -92,13 +92,11 @@ impl Holds {
             .filter(|m| m.unit.is_ready() && m.unit.obeys() && keeps(&m.unit.current_roles()))
             .filter(|m| m.unit.assigned.as_ref().is_some_and(|told| !told.quiesces))
             .count();
-        let to_come: u32 = coming.iter().filter(|coming| keeps(&coming.roles)).map(|coming| coming.units).sum();
+        let to_come: u32 =
+            coming.iter().filter(|coming| keeps(&coming.roles)).map(|coming| coming.units).sum();
         let intended = stayers.clone().count() + to_come as usize;
         let copies = usize::from(carry.replication_factor.unwrap_or(1));
-        let mut holds = Self {
-            stayers: stayers.map(|m| m.name.clone()).collect(),
-            ..Self::default()
-        };
+        let mut holds = Self { stayers: stayers.map(|m| m.name.clone()).collect(), ..Self::default() };
         // With fewer that stay than a write needs nothing is written any more, however long they wait.
         let is_of_use = intended > copies / 2;
         for (member, quiesce) in leavers {
@@ -141,7 +139,8 @@ impl Holds {
             return Hold::Waits;
         }
         let before = carry.held.get(&member.name).filter(|_| quiesces);
-        let mut held = before.cloned().unwrap_or_else(|| Held { target: target.cloned(), since: now, quiet: None });
+        let mut held =
+            before.cloned().unwrap_or_else(|| Held { target: target.cloned(), since: now, quiet: None });
         let report = member.unit.report.as_ref().filter(|_| member.unit.obeys());
         let says = report.and_then(|report| Some((report, report.quiet.as_ref()?))).filter(|_| quiesces);
         let due = match says {
@@ -149,7 +148,8 @@ impl Holds {
             Some((_, quiet)) if !quiet.uploaded => Some(now),
             Some((report, quiet)) => {
                 let by = (report.instance.clone(), quiet.process.clone());
-                let known = held.quiet.take().filter(|known| known.by == by).unwrap_or(Uploaded { by, at: now });
+                let known =
+                    held.quiet.take().filter(|known| known.by == by).unwrap_or(Uploaded { by, at: now });
                 let found = known.at.checked_add(seconds(quiesce.visible_after));
                 held.quiet = Some(known);
                 found.ok()

@@ -185,10 +185,11 @@ impl ObservedUnit {
         let now = self.assigned.as_ref();
         let epoch = now.map(|a| a.epoch).max(self.report.as_ref().map(|r| r.epoch));
         match now {
-            Some(now) if now.same_process(&next)
-                && now.seeds == next.seeds
-                && now.quiesces == next.quiesces
-                && epoch == Some(now.epoch) =>
+            Some(now)
+                if now.same_process(&next)
+                    && now.seeds == next.seeds
+                    && now.quiesces == next.quiesces
+                    && epoch == Some(now.epoch) =>
             {
                 now.clone()
             }

@@ -354,7 +354,11 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
         listeners,
         balancer_cluster: publishes.then_some(balancer.cluster),
         carry,
-        wake_at: wake_at(observed, now).into_iter().chain(next_deadline.map(|at| at.max(now))).chain(holds.until).min(),
+        wake_at: wake_at(observed, now)
+            .into_iter()
+            .chain(next_deadline.map(|at| at.max(now)))
+            .chain(holds.until)
+            .min(),
         held_until: holds.until,
         findings,
     }
@@ -728,8 +732,9 @@ fn planned_worker(
     let missing = wanted.clone().filter(|n| !worker.units.contains_key(n)).count();
     said.extend(std::iter::repeat_n(Status::new(WorkloadStatus::Waiting, "being made"), missing));
     let status = if leaving {
-        let held =
-            units.iter().any(|n| told.units.get(&name.unit(*n)).is_some_and(|(want, _)| **want == Want::Hold));
+        let held = units
+            .iter()
+            .any(|n| told.units.get(&name.unit(*n)).is_some_and(|(want, _)| **want == Want::Hold));
         status::removing(observed, units.len(), held, findings)
     } else {
         status::of_worker(status::of_findings(name, findings), &said, worker.spec.units)

@@ -235,11 +235,13 @@ fn decide(
             continue;
         }
         result.pending = true;
-        let hold = course.holds.on(&member.name);
+        let hold =
+            course.holds.on(&member.name).filter(|_| course.abandonments.given_up(&member.name).is_none());
         if let Some(now) = now
             && (hold == Some(Hold::Quiesces) || (hold == Some(Hold::Waits) && budget.gaps == 0))
         {
             let quiesces = hold == Some(Hold::Quiesces);
+            result.later.insert(member.name.clone());
             let next = Assignment { seeds: told.seeds.to_vec(), quiesces, ..now.clone() };
             result.assignments.insert(member.name.clone(), member.unit.tell(next));
             continue;

@@ -321,9 +321,17 @@ impl<'a> Scene<'a> {
         });
         let stopped: Vec<UnitName> =
             names(&|member| member.unit.assigned.is_some() && self.is_stopping(member.unit));
-        for (units, what) in
-            [(unknown, "to say what they do"), (ready, "to be ready"), (stopped, "to have stopped")]
-        {
+        let quiesces = |member: &Member<'_>| {
+            let next = self.assignments.get(&member.name).or(member.unit.assigned.as_ref());
+            next.is_some_and(|told| told.run == Run::Start && told.quiesces)
+        };
+        let found: Vec<UnitName> = names(&quiesces);
+        for (units, what) in [
+            (unknown, "to say what they do"),
+            (ready, "to be ready"),
+            (stopped, "to have stopped"),
+            (found, "to upload what they hold, and others to find it"),
+        ] {
             if !units.is_empty() {
                 waits.push(format!("{} {what}", named(&units)));
             }

@@ -177,7 +177,8 @@ fn the_forecast_names_the_wait() {
     cluster.worker("all").spec.units = 1;
     let forecast = forecast(&cluster.observed);
     assert!(forecast.comes_to_rest, "{forecast:#?}");
-    let steps: Vec<_> = forecast.steps.iter().map(|step| (step.what(), step.waits(), step.on_reads())).collect();
+    let steps: Vec<_> =
+        forecast.steps.iter().map(|step| (step.what(), step.waits(), step.on_reads())).collect();
     let held = "all/1 takes nothing new, uploads what it holds and answers queries until others find it";
     assert_eq!(steps[0].0, held, "{steps:#?}");
     assert!(steps[1].1.contains("what all/1 uploaded to be found"), "{steps:#?}");

@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use muster_api::{
-    CoordinatorSpec, ObjectStorageReference, OptionValue, ReadHold, Transitions, WorkerSpec,
-};
+use muster_api::{CoordinatorSpec, ObjectStorageReference, OptionValue, ReadHold, Transitions, WorkerSpec};
 use muster_model::{AppName, Product};
 
 /// A worker's name, its units and its roles.

@@ -80,7 +80,8 @@ pub(crate) fn is_held(
     let Some(unit) = find(observed, name) else { return false };
     let says = unit.report.as_ref().and_then(|report| report.quiet.as_ref());
     let role = terms.workload.replicated_role();
-    let gives_up = runs(unit.assigned.as_ref(), terms).contains(role) && !runs(Some(next), terms).contains(role);
+    let gives_up =
+        runs(unit.assigned.as_ref(), terms).contains(role) && !runs(Some(next), terms).contains(role);
     let stay = declared(terms, observed);
     let stay = stay.iter().filter(|(other, roles)| *other != name && roles.contains(role)).count();
     gives_up && says.is_some_and(|quiet| quiet.uploaded) && stay > copies / 2

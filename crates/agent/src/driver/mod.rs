@@ -269,8 +269,7 @@ impl Driver {
         let kind = Kind::Child { pid, order: Arc::clone(order) };
         let tasks = [tokio::spawn(watch)].into_iter().chain(keeper).collect();
         let name = record.map_or_else(|| pid.to_string(), |record| record.name());
-        self.running =
-            Some(Running { process, kind, flushed: launch.flushed, name, quieting: None, tasks });
+        self.running = Some(Running { process, kind, flushed: launch.flushed, name, quieting: None, tasks });
         Ok(())
     }
 

@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use k8s_openapi::jiff::Timestamp;
-use muster_api::{
-    Images, OnIncoherent, OptionValue, ReadHold, Retain, Storage, TlsReference, Transitions,
-};
+use muster_api::{Images, OnIncoherent, OptionValue, ReadHold, Retain, Storage, TlsReference, Transitions};
 use muster_manifests::Object;
 use muster_model::Reason;
 use muster_planner::ObjectStore;

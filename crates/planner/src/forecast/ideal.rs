@@ -88,10 +88,12 @@ impl Ideal {
 
     /// The units whose uploads others are to find.
     pub(super) fn quiet(&self) -> Vec<UnitName> {
-        let units = self.observed.workers.iter().flat_map(|(app, worker)| {
-            worker.units.iter().map(|(number, unit)| (app.unit(*number), unit))
-        });
-        let quiet = units.filter(|(_, unit)| unit.report.as_ref().is_some_and(|report| report.quiet.is_some()));
+        let units =
+            self.observed.workers.iter().flat_map(|(app, worker)| {
+                worker.units.iter().map(|(number, unit)| (app.unit(*number), unit))
+            });
+        let quiet =
+            units.filter(|(_, unit)| unit.report.as_ref().is_some_and(|report| report.quiet.is_some()));
         quiet.map(|(name, _)| name).collect()
     }
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 use muster_model::{Role, RoleSet};
 
 use super::roles;
-use crate::{HttpCall, Quiesce};
 use crate::held::{Disk, Ending, has_content};
+use crate::{HttpCall, Quiesce};
 
 pub(super) fn in_ring(role: Role) -> bool {
     matches!(role, Role::Ingester | Role::StoreGateway | Role::Alertmanager)

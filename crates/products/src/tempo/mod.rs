@@ -17,8 +17,8 @@ use crate::charm::Options;
 use crate::held::{Disk, Ending};
 use crate::placeholder::FillError;
 use crate::{
-    Choice, ConfigInputs, Endpoint, Flushed, HttpCall, OwnedOverride, Peer, Quiesce, RoleConflict, UnitValues,
-    Workload, overrides,
+    Choice, ConfigInputs, Endpoint, Flushed, HttpCall, OwnedOverride, Peer, Quiesce, RoleConflict,
+    UnitValues, Workload, overrides,
 };
 
 /// The version lines that a coordinator may ask for, newest first.
