@@ -276,7 +276,8 @@ async fn a_unit_goes_without_what_it_holds_once_somebody_consents() -> anyhow::R
     let said = |output: &std::process::Output| {
         String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
     };
-    for words in [&["run", &unit, "abandon-data"][..], &["run", &unit, "abandon-data", "--yes-i-lose", "it"]] {
+    for words in [&["run", &unit, "abandon-data"][..], &["run", &unit, "abandon-data", "--yes-i-lose", "it"]]
+    {
         let answer = model.run(words).await?;
         ensure!(answer.status.code() == Some(1), "{}", said(&answer));
         says(&said(&answer), &[LOST, &command])?;

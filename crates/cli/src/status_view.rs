@@ -240,7 +240,8 @@ pub(crate) fn changes(before: Option<&ModelStatus>, after: &ModelStatus) -> Vec<
         }
         for record in &application.abandoned {
             if !old.is_some_and(|old| old.abandoned.contains(record)) {
-                lines.push(text::plain(&format!("{name}: {} is let go without {}", record.unit, record.lost)));
+                lines
+                    .push(text::plain(&format!("{name}: {} is let go without {}", record.unit, record.lost)));
             }
         }
         for (unit, view) in &application.units {

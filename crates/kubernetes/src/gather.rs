@@ -9,8 +9,8 @@ use kube::ResourceExt as _;
 use kube::core::ObjectMeta;
 use muster_api::{Coordinator, S3_SECRET_TYPE, Unit, Worker, WorkerSpec, secret_values};
 use muster_manifests::names::{
-    APPLICATION_LABEL, CONSENT_ANNOTATIONS, WORKLOAD_CONTAINER, cluster_secret, gateway_address, gossip_address, pod_name,
-    unit_number,
+    APPLICATION_LABEL, CONSENT_ANNOTATIONS, WORKLOAD_CONTAINER, cluster_secret, gateway_address,
+    gossip_address, pod_name, unit_number,
 };
 use muster_model::{
     AppName, Finding, ObjectStorage, Reason, Revision, TlsMaterial, UnitName, WorkloadStatus,
@@ -565,10 +565,8 @@ mod tests {
         let consent_of = |number: u32, text: &str| {
             let mut units = BTreeMap::from([(1, observed_unit(Some(&running()), None, None))]);
             let key = format!("{CONSENT_ANNOTATIONS}{number}");
-            let metadata = ObjectMeta {
-                annotations: Some([(key, text.to_owned())].into()),
-                ..ObjectMeta::default()
-            };
+            let metadata =
+                ObjectMeta { annotations: Some([(key, text.to_owned())].into()), ..ObjectMeta::default() };
             consent(&mut units, &metadata);
             assert_eq!(units[&1].instance.as_deref(), Some("uid"));
             units[&1].consent.clone().map(|consent| consent.lost)

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use kube::runtime::events::{Event, EventType};
 use muster_api::{
-    Abandoned, Condition, ConditionStatus, ConditionType, Coordinator, CoordinatorStatus, Endpoints, UnitStatusMessage,
-    Worker, WorkerStatus,
+    Abandoned, Condition, ConditionStatus, ConditionType, Coordinator, CoordinatorStatus, Endpoints,
+    UnitStatusMessage, Worker, WorkerStatus,
 };
 use muster_manifests::names::{gateway_address, unit_selector};
 use muster_model::{AppName, Reason, Status, WorkloadStatus};

@@ -257,7 +257,9 @@ impl Engine {
                 tracing::error!(%unit, "no random bytes for a new unit");
                 continue;
             };
-            self.state.units.insert(unit.clone(), UnitRecord { instance, address, assigned: None, consent: None });
+            self.state
+                .units
+                .insert(unit.clone(), UnitRecord { instance, address, assigned: None, consent: None });
         }
         for (unit, assignment) in changes.assign {
             if let Some(record) = self.state.units.get_mut(&unit) {
@@ -552,9 +554,10 @@ impl Engine {
     /// Notes that somebody gives up what is at risk with a unit, if these are the words for it.
     fn consent(&mut self, unit: &UnitName, lost: &str) -> Result<(), String> {
         let app = unit.application();
-        let planned = self.plans.iter().find_map(|(name, plan)| {
-            if name == app { Some(&plan.balancers) } else { plan.workers.get(app) }
-        });
+        let planned = self
+            .plans
+            .iter()
+            .find_map(|(name, plan)| if name == app { Some(&plan.balancers) } else { plan.workers.get(app) });
         let at_risk = planned.and_then(|planned| planned.at_risk.get(&unit.number()));
         let Some(at_risk) = at_risk else { return Err(format!("nothing keeps {unit} from leaving")) };
         if at_risk != lost {

@@ -17,7 +17,8 @@ use crate::gate;
 use crate::observed::{NO_EPOCH, Observed, ObservedUnit};
 
 /// What is at risk with a worker's unit that nobody can see.
-const UNSEEN: &str = "whatever it holds that is not in the object store, nobody knows how much: the unit cannot be seen";
+const UNSEEN: &str =
+    "whatever it holds that is not in the object store, nobody knows how much: the unit cannot be seen";
 /// What is at risk with a load balancer's unit that nobody can see.
 const UNSEEN_BALANCER: &str = "requests that it may still answer: the unit cannot be seen";
 /// What is at risk with a unit that was not told to leave yet, because it could not upload anything.
@@ -104,7 +105,8 @@ impl Abandonments {
         for record in &mut records {
             record.in_force = record.in_force
                 && leaving.get(&record.unit).is_some_and(|(unit, risk)| {
-                    let told = unit.assigned.as_ref().is_some_and(|told| told.run == Run::Stop && told.gives_up);
+                    let told =
+                        unit.assigned.as_ref().is_some_and(|told| told.run == Run::Stop && told.gives_up);
                     unit.instance == record.instance && (told || risk.as_deref() == Some(&record.lost))
                 });
         }
@@ -204,4 +206,3 @@ pub(crate) fn command(unit: &UnitName) -> String {
 
 /// The action that lets a unit go.
 pub const ACTION: &str = "abandon-data";
-

@@ -683,8 +683,9 @@ fn planned_worker(
     let missing = wanted.clone().filter(|n| !worker.units.contains_key(n)).count();
     said.extend(std::iter::repeat_n(Status::new(WorkloadStatus::Waiting, "being made"), missing));
     let status = if leaving {
-        let held =
-            units.iter().any(|n| told.units.get(&name.unit(*n)).is_some_and(|(want, _)| **want == Want::Hold));
+        let held = units
+            .iter()
+            .any(|n| told.units.get(&name.unit(*n)).is_some_and(|(want, _)| **want == Want::Hold));
         status::removing(observed, units.len(), held, findings)
     } else {
         status::of_worker(status::of_findings(name, findings), &said, worker.spec.units)

@@ -1,9 +1,7 @@
 //! The words: what each unit's, each worker's and the coordinator's status says.
 
 use muster_api::{Condition, ConditionStatus, ConditionType};
-use muster_model::{
-    AppName, Coverage, Finding, Reason, RoleSet, Status, Subject, UnitName, WorkloadStatus,
-};
+use muster_model::{AppName, Coverage, Finding, Reason, RoleSet, Status, Subject, UnitName, WorkloadStatus};
 use muster_relation::{Assignment, Drain, Exit, Report, Run, Service};
 
 use crate::abandon::{self, Abandonments};

@@ -10,7 +10,8 @@ use muster_testkit::cluster::{Cluster, app, failed_store, scalable};
 use proptest::prelude::*;
 
 const LOST: &str = "1 block of tenant \"anonymous\" not uploaded";
-const UNSEEN: &str = "whatever it holds that is not in the object store, nobody knows how much: the unit cannot be seen";
+const UNSEEN: &str =
+    "whatever it holds that is not in the object store, nobody knows how much: the unit cannot be seen";
 const HELD: &str = "whatever it has not uploaded yet, nobody knows how much: the object store cannot be used";
 
 fn leaver() -> UnitName {

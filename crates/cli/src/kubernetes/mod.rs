@@ -346,12 +346,10 @@ impl Substrate for Kubernetes {
         );
         let consent = serde_json::to_string(&consent).map_err(Failure::new)?;
         let name = unit.application().as_str();
-        let kind =
-            if spec["coordinator"].as_str() == Some(name) { Kind::Coordinator } else { Kind::Worker };
+        let kind = if spec["coordinator"].as_str() == Some(name) { Kind::Coordinator } else { Kind::Worker };
         let annotation = format!("{CONSENT_ANNOTATIONS}{}", unit.number());
         let patch = json!({ "metadata": { "annotations": { annotation: consent } } });
-        let params =
-            PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
         let api = self.objects(kind);
         let written = self.ask(api.patch(name, &params, &Patch::Merge(&patch))).await;
         written.map(drop).map_err(|refusal| self.failure(refusal))

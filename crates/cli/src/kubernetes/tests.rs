@@ -455,7 +455,8 @@ async fn a_consent_stands_beside_the_worker() {
             "workers" => {
                 let mut worker = worker("mimir-read");
                 let said = json!({ "status": "waiting", "message": "keeps it", "atRisk": LOST });
-                worker["status"] = json!({ "status": "waiting", "message": "", "unitStatuses": { "1": said } });
+                worker["status"] =
+                    json!({ "status": "waiting", "message": "", "unitStatuses": { "1": said } });
                 list("Worker", json!([worker]))
             }
             "coordinators" => {

@@ -74,7 +74,9 @@ async fn abandon_data(
                 "the consent is written, and {unit} was not let go within {} s",
                 TAKEN_UP.as_secs()
             ))
-            .hint(format!("see whether something else is at risk by now: muster run {unit} {ABANDON_DATA}")));
+            .hint(format!(
+                "see whether something else is at risk by now: muster run {unit} {ABANDON_DATA}"
+            )));
         }
         sleep(substrate.pace()).await;
     }
@@ -98,12 +100,13 @@ fn quoted(text: &str) -> String {
 
 fn find<'a>(status: &'a ModelStatus, unit: &UnitName) -> Result<&'a UnitView, Failure> {
     let application = status.applications.get(unit.application());
-    let application =
-        application.ok_or_else(|| Failure::new(format!("no application is called {}", unit.application())))?;
+    let application = application
+        .ok_or_else(|| Failure::new(format!("no application is called {}", unit.application())))?;
     application.units.get(unit).ok_or_else(|| {
         let units: Vec<String> = application.units.keys().map(ToString::to_string).collect();
         let there = if units.is_empty() { "none".to_owned() } else { units.join(", ") };
-        Failure::new(format!("there is no unit {unit}")).hint(format!("units of {}: {there}", unit.application()))
+        Failure::new(format!("there is no unit {unit}"))
+            .hint(format!("units of {}: {there}", unit.application()))
     })
 }
 
@@ -168,7 +171,8 @@ mod tests {
 
     #[tokio::test]
     async fn the_right_words_let_a_unit_go() {
-        let mut model = fake(vec![status(LOST, &["other"]), status(LOST, &["other"]), status(LOST, &["other", LOST])]);
+        let mut model =
+            fake(vec![status(LOST, &["other"]), status(LOST, &["other"]), status(LOST, &["other", LOST])]);
         let done = run(&mut model, &["run", "w/1", "abandon-data", "--yes-i-lose", LOST]).await;
         assert_eq!(said(&done), format!("w/1 is let go without {LOST}\n"));
         assert_eq!(done.unwrap().answer, Answer::Yes);
