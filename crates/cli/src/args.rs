@@ -402,8 +402,8 @@ pub(crate) struct Scale {
 /// Arguments of `run`.
 #[derive(Debug, Clone, Args)]
 #[command(
-    after_help = "Actions:\n  abandon-data  Let a unit go that is to leave and cannot upload what it holds, and lose that. Without --yes-i-lose it \
-                  says what is at risk and changes nothing.\n\n\
+    after_help = "Actions:\n  abandon-data  Let a unit go that is to leave and cannot upload what it holds, and lose that\n\n\
+                  Without --yes-i-lose it says what is at risk and changes nothing.\n\n\
                   Exit codes: 0 done, 1 nothing was given up, 2 wrong usage or failure."
 )]
 pub(crate) struct Run {

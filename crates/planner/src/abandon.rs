@@ -1,4 +1,5 @@
-//! Units that are let go although something that they hold is not in the object store: what is at risk, and what a person consented to lose.
+//! Units that are let go although something that they hold is not in the object store: what is at risk, and what a
+//! person consented to lose.
 //!
 //! A unit that cannot finish leaving stays, for as long as it takes. [`Abandonments::judge`] says of each such unit, in one sentence, what
 //! would be lost without it. A [`Consent`] quotes that sentence. It is good for that unit, that instance of it, that order and that loss,

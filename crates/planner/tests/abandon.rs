@@ -48,7 +48,12 @@ fn stalled() -> Cluster {
     let mut cluster = scalable();
     scale_in(&mut cluster);
     stall(&mut cluster);
-    cluster.plan();
+    for _ in 0..10 {
+        cluster.plan();
+        for name in cluster.units().into_iter().filter(|name| *name != leaver()) {
+            cluster.advance(&name);
+        }
+    }
     cluster
 }
 
