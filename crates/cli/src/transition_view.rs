@@ -57,9 +57,11 @@ mod tests {
             let screen = Screen { width, height: None, colour: false, interactive: false };
             let shown = phases(&app("mimir"), &transition, screen);
             assert!(shown.lines().all(|line| text::width(line) <= width), "{shown}");
-            let has = |part: &str| assert!(shown.contains(part), "{part}: {shown}");
-            ["over", "now", "to come", "3/3", "1/3", "waits for: mimir-read/10", "edited half-way: "]
-                .map(has);
+            let parts =
+                ["over", "now", "to come", "3/3", "1/3", "waits for: mimir-read/10", "edited half-way: "];
+            for part in parts {
+                assert!(shown.contains(part), "{part}: {shown}");
+            }
         }
     }
 }
