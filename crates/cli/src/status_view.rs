@@ -264,7 +264,7 @@ pub(crate) fn changes(before: Option<&ModelStatus>, after: &ModelStatus) -> Vec<
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use proptest::prelude::*;
 
     use super::*;
@@ -275,7 +275,7 @@ pub(crate) mod tests {
     }
 
     /// Compares with a file of `src/golden/`; `MUSTER_BLESS=1` writes it.
-    pub(crate) fn check_golden(name: &str, actual: &str) {
+    fn check_golden(name: &str, actual: &str) {
         let path = format!("{}/src/golden/{name}.txt", env!("CARGO_MANIFEST_DIR"));
         if std::env::var_os("MUSTER_BLESS").is_some() {
             std::fs::write(&path, actual).unwrap();
@@ -291,7 +291,8 @@ pub(crate) mod tests {
             assert!(shown.lines().all(|line| text::width(line) <= width), "{shown}");
             check_golden(&format!("status-{width}"), &shown);
         }
-        check_golden("status-transition", &tables(&in_transition(), screen(100, false)));
+        let under_way = tables(&in_transition(), screen(100, false));
+        assert!(under_way.contains("mimir: transition 2/3: draining mimir-read/10"), "{under_way}");
         check_golden("status-colour", &tables(&starting(), screen(100, true)));
         check_golden("status-empty", &tables(&model_status([]), screen(100, false)));
         let none =

@@ -155,7 +155,7 @@ fn units_that_go_are_drained_one_after_the_other() {
 fn a_drain_that_stalls_says_who_why_and_when_it_is_tried_again() {
     let mut cluster = monolith(2);
     cluster.worker("w").spec.units = 1;
-    for _ in 0..3 {
+    for _ in 0..8 {
         cluster.plan();
         cluster.advance(&unit("mimir/0"));
         cluster.advance(&unit("w/0"));
