@@ -24,7 +24,8 @@ pub use scene::{App, Layout, Starts, apart, monolithic, moved};
 use look::Wiper;
 use traffic::{Traffic, count};
 
-/// Narrows a campaign: only cases whose name has this text in it, or one of several with commas between. `=TEXT`: those that are called so.
+/// Narrows a campaign: only cases whose name has this text in it, or one of several with commas between.
+/// `=TEXT`: those that are called so.
 pub const SELECTION: &str = "MUSTER_TRANSITIONS";
 
 /// How long a deployment may take to be up, and one edit to be carried out: several units leave one after the other, each after
