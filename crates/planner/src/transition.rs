@@ -284,6 +284,10 @@ impl<'a> Scene<'a> {
     fn is_done(&self, work: Work, name: &UnitName) -> bool {
         let unit = self.unit(name);
         let Some(unit) = unit else { return work != Work::MakeReady || self.leaves(name) };
+        // What is to stop by now is not to be ready any more.
+        if matches!(work, Work::MakeReady | Work::TakeRoles | Work::Restart) && self.stops(name) {
+            return true;
+        }
         // It is told nothing any more that would end otherwise.
         let rests = || !self.changes(name, unit) && !self.is_held(name);
         let obeys = || {

@@ -156,8 +156,17 @@ fn who_cannot_upload_is_not_held_for_ever_nor_with_old_keys() {
         cluster
     };
     let goes = |mut cluster: Cluster| {
-        cluster.plan();
-        cluster.plan();
+        let (balancer, stayer, leaver) =
+            (cluster.observed.name.unit(0), name(&app("all"), 0), name(&app("all"), 1));
+        for _ in 0..6 {
+            cluster.plan();
+            cluster.advance(&balancer);
+            cluster.advance(&stayer);
+            // It obeys, and its uploads fail.
+            let unit = cluster.unit(&leaver);
+            let epoch = unit.assigned.as_ref().unwrap().epoch;
+            unit.report.as_mut().unwrap().epoch = epoch;
+        }
         let told = cluster.unit(&name(&app("all"), 1)).assigned.clone().unwrap();
         told.run == Run::Stop
     };
