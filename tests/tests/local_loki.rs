@@ -73,11 +73,11 @@ async fn reads_writes_and_the_rest_apart() -> anyhow::Result<()> {
     readable(&logs, SAID).await?;
     rules_are_kept(&logs).await?;
     deletes_are_kept(&logs).await?;
-    // One of the compactors leads and everybody is told which; the other one works for it.
+    // One of the compactors leads, and all others are told which.
     let modes = ["loki-backend/0", "loki-backend/1", "loki-read/0"]
         .map(|unit| setting(&model, unit, "horizontal_scaling_mode"));
-    ensure!(modes == ["main", "worker", "disabled"], "{modes:?}");
-    let told = ["loki-backend/0", "loki-backend/1", "loki-read/1"]
+    ensure!(modes == ["disabled", "worker", "disabled"], "{modes:?}");
+    let told = ["loki-backend/1", "loki-read/0", "loki-read/1"]
         .map(|unit| setting(&model, unit, "compactor_grpc_address"));
     ensure!(told.iter().all(|address| *address == told[0]), "{told:?}");
 

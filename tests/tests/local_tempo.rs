@@ -143,7 +143,7 @@ async fn kills_lose_no_span_and_leave_no_entry_in_the_ring() -> anyhow::Result<(
         spans.push(span);
     }
     found(&query, &spans, SAID).await?;
-    ensure!(model.process("tempo", WORKER)? == tempo, "it ended");
+    ensure!(model.process("tempo", WORKER)?.pid == tempo.pid, "it ended");
     // The next agent ends it in good order, and so it uploads all.
     model.up(None)?;
     replaced(&model, "tempo", WORKER, &tempo).await?;

@@ -194,8 +194,10 @@ impl<'a> Scene<'a> {
         }
     }
 
+    /// Whether the unit is to do its part later. One that stays as it is because its worker's roles are refused has none.
     fn is_held(&self, name: &UnitName) -> bool {
-        self.gate == Gate::Hold || self.members.get(name).is_some_and(|member| member.want == Want::Hold)
+        let is_kept = || self.members.get(name).is_some_and(|member| member.want == Want::Hold);
+        self.gate == Gate::Hold || (self.leaves(name) && is_kept())
     }
 
     /// Whether the unit is told something new by this plan that changes what it does, or is to be later.
@@ -302,8 +304,15 @@ impl<'a> Scene<'a> {
             Work::Drain => rests() && obeys(),
             Work::TakeRoles | Work::Restart if self.is_balancer(name) => rests() && unit.answers(),
             Work::TakeRoles | Work::Restart => rests() && unit.obeys() && unit.is_ready(),
-            Work::Remove => !self.leaves(name) && unit.has_stopped(),
+            Work::Remove => !self.leaves(name) && (unit.has_stopped() || !self.stops(name)),
         }
+    }
+
+    /// Whether nothing is asked of any unit and all have done what they were told: whatever was taken down, it is over.
+    fn is_at_rest(&self) -> bool {
+        let workers = self.members.values().map(|member| member.unit);
+        let mut units = workers.chain(self.observed.balancers.values());
+        units.all(|unit| unit.is_ready() || unit.has_stopped()) && self.works().is_empty()
     }
 
     /// What keeps units from their part, in words.
@@ -362,6 +371,7 @@ pub(crate) fn follow(scene: &Scene<'_>) -> Option<(Transition, TransitionStatus)
         Some(before) if scene.gate == Gate::Hold => Some(before.clone()),
         _ if scene.gate == Gate::Hold || !carry.opened => None,
         None => Transition::begin(scene, scene.works()),
+        Some(_) if scene.is_at_rest() => None,
         Some(before) if before.asked == scene.asked => before.clone().goes_on(scene),
         Some(before) => before.turns(scene),
     }?;
@@ -527,7 +537,7 @@ fn stuck(told: &[&UnitName], work: Work, scene: &Scene<'_>) -> Vec<(UnitName, St
 
 fn phase(work: Work, units: &Units, at: Work, scene: &Scene<'_>) -> TransitionPhase {
     let names: Vec<UnitName> = units.names().collect();
-    let done = names.iter().filter(|name| work < at || (work >= at && scene.is_done(work, name))).count();
+    let done = names.iter().filter(|name| work < at || scene.is_done(work, name)).count();
     let count = |units: usize| u32::try_from(units).unwrap_or(u32::MAX);
     TransitionPhase { work, units: units.text(), total: count(names.len()), done: count(done) }
 }

@@ -295,6 +295,9 @@ impl Driver {
         };
         self.signal(process, signal);
         let (events, address) = (self.events.clone(), self.settings.address);
+        if let Some(quieting) = self.running(process).and_then(|running| running.quieting.take()) {
+            quieting.abort();
+        }
         if let Some(running) = self.running(process)
             && let Some(flushed) = running.flushed.take()
         {

@@ -94,6 +94,8 @@ pub struct Machine {
 struct Farewell {
     /// The process that was asked to leave, whatever it answered: calls may fail that have nothing to do.
     asked: Option<ProcessNumber>,
+    /// Whether it was ready then. One that was not may end as at a mere restart, because nobody heard the calls.
+    heard: bool,
     /// Whether that process said that it holds nothing any more. From then on it may be killed: it has left.
     flushed: bool,
     /// Whether the last process was asked, and has ended in good order.
@@ -153,8 +155,8 @@ struct Alive {
 
 impl Farewell {
     /// A process was asked to leave.
-    fn ask(&mut self, process: ProcessNumber) {
-        (self.asked, self.flushed, self.done) = (Some(process), false, false);
+    fn ask(&mut self, process: ProcessNumber, ready: bool) {
+        (self.asked, self.heard, self.flushed, self.done) = (Some(process), ready, false, false);
     }
 
     /// How long a process that tries once more is let alone.
@@ -230,7 +232,8 @@ impl Machine {
                 let ending = if success && has_left { Ending::Orderly } else { Ending::Other };
                 if self.farewell.asked.take_if(|asked| *asked == process).is_some() {
                     let is_told_to_end = !matches!(self.phase, Phase::Leaving { .. });
-                    self.farewell.done = is_told_to_end && (success || self.farewell.flushed);
+                    self.farewell.done =
+                        is_told_to_end && self.farewell.heard && (success || self.farewell.flushed);
                     self.farewell.failed += u32::from(!self.farewell.done);
                 }
                 self.process_exited(process, cause, ending, lines, jitter, now, &mut actions);
@@ -781,8 +784,12 @@ impl Machine {
         }
         self.drain = None;
         // A process that is on its way out was asked all the same.
-        self.farewell =
-            Farewell { asked: self.farewell.asked, flushed: self.farewell.flushed, ..Farewell::default() };
+        self.farewell = Farewell {
+            asked: self.farewell.asked,
+            heard: self.farewell.heard,
+            flushed: self.farewell.flushed,
+            ..Farewell::default()
+        };
         match (&self.phase, self.accepted.clone()) {
             (Phase::Idle, Some(order)) => self.spawn(order, actions),
             (Phase::Backoff { order: failed, .. }, Some(order)) if !failed.same_process(&order) => {
@@ -937,7 +944,7 @@ impl Machine {
 
     fn stop_for_good(&mut self, alive: &Alive, now: Duration, actions: &mut Vec<Action>) {
         let (process, order) = (alive.process, Arc::clone(&alive.order));
-        self.farewell.ask(process);
+        self.farewell.ask(process, alive.ready);
         if order.manners.leaves {
             actions.push(Action::Leave(process, Arc::clone(&order)));
             self.phase = Phase::Leaving { process, order, until: now + LEAVE_DELAY };

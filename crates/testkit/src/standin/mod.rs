@@ -60,6 +60,7 @@ pub fn run(flags: &Flags) -> io::Result<ExitCode> {
             while io::stdout().write_all(line.as_bytes()).is_ok() {
                 thread::sleep(pause);
             }
+            #[expect(clippy::exit, reason = "it ends where nobody reads what it says, as Go's programs do")]
             std::process::exit(1);
         });
     }
