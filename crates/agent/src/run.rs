@@ -154,24 +154,28 @@ impl Agent {
 
     /// Goes on where a former agent of this unit stopped.
     fn resume(&mut self) {
+        let marked = marker::read(&self.settings.data_directory, &self.settings.unit);
+        let marked = marked.map(|marked| self.order(marked.assignment, marked.cluster));
+        let applied = self.state.applied(&self.settings.unit, &self.settings.instance);
+        let applied = applied.map(|applied| self.order(applied.assignment, applied.cluster));
+        // What is marked has no keys, without which there is no launch.
+        let ran = applied.clone().or_else(|| marked.clone());
         if let Some(record) = self.state.process() {
             if record.is_alive() {
                 tracing::info!(pid = record.pid, "ending the workload of a former agent");
                 let kill_delay = Duration::from_millis(record.kill_delay_ms);
                 let stop_signal = record.stop_signal();
-                self.driver.watch_orphan(record);
+                self.driver.watch_orphan(record, ran.as_deref());
                 self.handle(Event::Found { kill_delay, stop_signal });
             } else {
                 record.kill_rest();
                 let _ = self.state.save_process(None);
             }
         }
-        if let Some(marked) = marker::read(&self.settings.data_directory, &self.settings.unit) {
-            let order = self.order(marked.assignment, marked.cluster);
+        if let Some(order) = marked {
             self.handle(Event::Holds(order));
         }
-        if let Some(applied) = self.state.applied(&self.settings.unit, &self.settings.instance) {
-            let order = self.order(applied.assignment, applied.cluster);
+        if let Some(order) = applied {
             self.handle(Event::Restored(order));
         }
     }

@@ -165,8 +165,9 @@ impl Driver {
         launch(&*self.workload, &self.settings, &order.assignment, &order.cluster, directory)
     }
 
-    /// Takes over a process that a former agent left, as number 0.
-    pub(crate) fn watch_orphan(&mut self, record: ProcessRecord) {
+    /// Takes over a process that a former agent left, as number 0. `order`: what it was started for, as far as anybody knows.
+    pub(crate) fn watch_orphan(&mut self, record: ProcessRecord, order: Option<&Order>) {
+        let flushed = order.and_then(|order| self.launch(order, &self.live()).ok()?.flushed);
         let (events, orphan) = (self.events.clone(), record.clone());
         let task = tokio::spawn(async move {
             orphan.ended().await;
@@ -178,7 +179,7 @@ impl Driver {
         let tasks = [task].into_iter().chain(log).collect();
         let name = record.name();
         let kind = Kind::Orphan(record);
-        self.running = Some(Running { process: 0, kind, flushed: None, name, quieting: None, tasks });
+        self.running = Some(Running { process: 0, kind, flushed, name, quieting: None, tasks });
     }
 
     /// Checks an order's config. What is wrong with the order itself counts as a refusal. `stages`: the files that are checked are
