@@ -158,14 +158,12 @@ impl Agent {
         let marked = marked.map(|marked| self.order(marked.assignment, marked.cluster));
         let applied = self.state.applied(&self.settings.unit, &self.settings.instance);
         let applied = applied.map(|applied| self.order(applied.assignment, applied.cluster));
-        // What is marked has no keys, without which there is no launch.
-        let ran = applied.clone().or_else(|| marked.clone());
         if let Some(record) = self.state.process() {
             if record.is_alive() {
                 tracing::info!(pid = record.pid, "ending the workload of a former agent");
                 let kill_delay = Duration::from_millis(record.kill_delay_ms);
                 let stop_signal = record.stop_signal();
-                self.driver.watch_orphan(record, ran.as_deref());
+                self.driver.watch_orphan(record, applied.as_deref());
                 self.handle(Event::Found { kill_delay, stop_signal });
             } else {
                 record.kill_rest();

@@ -40,6 +40,20 @@ pub(crate) async fn request(
         .map_err(|_| HttpError::Timeout(timeout))?
 }
 
+/// The same where nothing but success is an answer: its body, or why there is none in one line.
+pub(crate) async fn call(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    timeout: Duration,
+) -> Result<Bytes, String> {
+    match request(address, method, path, timeout).await {
+        Ok((status, body)) if status.is_success() => Ok(body),
+        Ok((status, _)) => Err(status.to_string()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 /// Ends the connection's task with the request, also when the request is given up.
 struct Connection(AbortHandle);
 

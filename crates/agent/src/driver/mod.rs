@@ -296,12 +296,11 @@ impl Driver {
         };
         self.signal(process, signal);
         let (events, address) = (self.events.clone(), self.settings.address);
-        if let Some(quieting) = self.running(process).and_then(|running| running.quieting.take()) {
+        let Some(running) = self.running(process) else { return };
+        if let Some(quieting) = running.quieting.take() {
             quieting.abort();
         }
-        if let Some(running) = self.running(process)
-            && let Some(flushed) = running.flushed.take()
-        {
+        if let Some(flushed) = running.flushed.take() {
             running.tasks.push(tokio::spawn(async move {
                 let at = SocketAddr::new(address, flushed.port);
                 loop {
@@ -439,13 +438,9 @@ fn direct(command: &mut Command, path: &Path) -> Option<Log> {
 async fn call_all(calls: &[Call], address: std::net::IpAddr) -> Result<(), String> {
     for call in calls {
         let to = SocketAddr::new(address, call.port);
-        let answer = http::request(to, &call.method, &call.path, CALL_TIMEOUT).await;
-        let problem = match answer {
-            Ok((status, _)) if status.is_success() => continue,
-            Ok((status, _)) => status.to_string(),
-            Err(error) => error.to_string(),
-        };
-        return Err(format!("the unit stops without {} {}: {problem}", call.method, call.path));
+        http::call(to, &call.method, &call.path, CALL_TIMEOUT)
+            .await
+            .map_err(|problem| format!("the unit stops without {} {}: {problem}", call.method, call.path))?;
     }
     Ok(())
 }

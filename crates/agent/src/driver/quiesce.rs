@@ -43,12 +43,7 @@ pub(super) async fn until_resumed(quiesce: Quiesce, address: IpAddr) {
 }
 
 async fn until_called(at: SocketAddr, call: muster_products::HttpCall) {
-    loop {
-        let problem = match http::request(at, call.method, call.path, CALL_TIMEOUT).await {
-            Ok((status, _)) if status.is_success() => return,
-            Ok((status, _)) => status.to_string(),
-            Err(error) => error.to_string(),
-        };
+    while let Err(problem) = http::call(at, call.method, call.path, CALL_TIMEOUT).await {
         tracing::warn!(problem, method = call.method, path = call.path, "the workload is asked again");
         sleep(AGAIN).await;
     }
@@ -57,16 +52,8 @@ async fn until_called(at: SocketAddr, call: muster_products::HttpCall) {
 /// Uploads once. `None`: something is not in the object store. Else whether there was anything.
 async fn try_upload(quiesce: Quiesce, at: SocketAddr, settings: &Settings) -> Result<Option<bool>, String> {
     let how = quiesce.how;
-    let answer = http::request(at, how.upload.method, how.upload.path, UPLOAD_TIMEOUT).await;
-    let (status, _) = answer.map_err(|error| error.to_string())?;
-    if !status.is_success() {
-        return Err(format!("{} {}: {status}", how.upload.method, how.upload.path));
-    }
-    let answer = http::request(at, "GET", how.metrics_path, CALL_TIMEOUT).await;
-    let (status, page) = answer.map_err(|error| error.to_string())?;
-    if !status.is_success() {
-        return Err(format!("{}: {status}", how.metrics_path));
-    }
+    http::call(at, how.upload.method, how.upload.path, UPLOAD_TIMEOUT).await?;
+    let page = http::call(at, "GET", how.metrics_path, CALL_TIMEOUT).await?;
     if !how.is_uploaded(&String::from_utf8_lossy(&page)) {
         return Ok(None);
     }
