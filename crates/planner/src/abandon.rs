@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::gate;
 use crate::observed::{NO_EPOCH, Observed, ObservedUnit};
+use crate::plan::wanted_units;
 
 /// What is at risk with a worker's unit that nobody can see.
 const UNSEEN: &str =
@@ -175,12 +176,12 @@ impl Abandonments {
 /// The units that are there and are not to be.
 fn leaving(observed: &Observed) -> impl Iterator<Item = (&AppName, u32, &ObservedUnit)> {
     let balancers = {
-        let stay = if observed.removing { 0 } else { observed.spec.units };
-        observed.balancers.range(stay..).map(|(number, unit)| (&observed.name, *number, unit))
+        let wanted = wanted_units(observed.spec.units, observed.removing);
+        observed.balancers.range(wanted.end..).map(|(number, unit)| (&observed.name, *number, unit))
     };
     let workers = observed.workers.iter().flat_map(|(name, worker)| {
-        let stay = if worker.removing || observed.removing { 0 } else { worker.spec.units };
-        worker.units.range(stay..).map(move |(number, unit)| (name, *number, unit))
+        let wanted = wanted_units(worker.spec.units, worker.removing || observed.removing);
+        worker.units.range(wanted.end..).map(move |(number, unit)| (name, *number, unit))
     });
     balancers.chain(workers)
 }

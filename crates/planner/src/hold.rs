@@ -176,15 +176,12 @@ fn seconds(duration: Duration) -> SignedDuration {
 
 /// How a unit that serves and is to give up data can be held, if it can.
 fn leaves(member: &Member<'_>, line: &Line) -> Option<&'static Quiesce> {
-    let holds = |roles: &RoleSet| -> RoleSet {
-        line.table.expand(roles).iter().filter(|role| line.workload.holds_data(*role)).collect()
-    };
     let current = member.unit.current_roles();
     let kept = match &member.want {
-        Want::Run(roles) => holds(roles),
+        Want::Run(roles) => line.data_roles(roles),
         Want::Stop => RoleSet::new(),
         Want::StopAtOnce | Want::Hold => return None,
     };
-    let gives_up = member.unit.is_ready() && !kept.is_superset(&holds(&current));
+    let gives_up = member.unit.is_ready() && !kept.is_superset(&line.data_roles(&current));
     line.workload.quiesce(&current).filter(|_| gives_up)
 }

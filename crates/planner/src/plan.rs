@@ -553,8 +553,7 @@ pub(crate) fn members<'a>(
 
 /// Whether a unit that runs may hold data that is nowhere else.
 fn holds_data(unit: &ObservedUnit, line: &Line) -> bool {
-    unit.is_told_to_run()
-        && line.table.expand(&unit.current_roles()).iter().any(|role| line.workload.holds_data(role))
+    unit.is_told_to_run() && !line.data_roles(&unit.current_roles()).is_empty()
 }
 
 /// The units that are asked for and not yet made, or not started before services may run again.
@@ -573,7 +572,8 @@ fn coming(observed: &Observed, declared: &BTreeMap<AppName, Declared>, gate: Gat
         .collect()
 }
 
-fn wanted_units(units: u32, removing: bool) -> std::ops::Range<u32> {
+/// The numbers of the units that an application is to have.
+pub(crate) fn wanted_units(units: u32, removing: bool) -> std::ops::Range<u32> {
     0..if removing { 0 } else { units }
 }
 

@@ -235,8 +235,7 @@ fn decide(
             continue;
         }
         result.pending = true;
-        let hold =
-            course.holds.on(&member.name).filter(|_| course.abandonments.given_up(&member.name).is_none());
+        let hold = course.holds.on(&member.name).filter(|_| !next.gives_up);
         if let Some(now) = now
             && (hold == Some(Hold::Quiesces) || (hold == Some(Hold::Waits) && budget.gaps == 0))
         {

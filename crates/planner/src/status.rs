@@ -129,12 +129,13 @@ fn quiesces(report: &Report) -> &'static str {
 /// What keeps a unit that has tried to leave.
 pub(crate) fn undrained(drain: &Drain) -> String {
     let times = if drain.tries == 1 { "once".to_owned() } else { format!("{} times", drain.tries) };
+    format!("keeps what is not in the object store yet ({}): tried {times}, and {}", drain.why, tries_again())
+}
+
+/// When a unit that could not leave tries once more.
+pub(crate) fn tries_again() -> String {
     let again = Drain::AGAIN_AFTER.as_secs();
-    format!(
-        "keeps what is not in the object store yet ({}): tried {times}, and tries again once its process is ready and has been up \
-         for {again} s",
-        drain.why
-    )
+    format!("tries again once its process is ready and has been up for {again} s")
 }
 
 /// The status of a unit, with what ends its stay if something keeps it from leaving, or what it is let go without.

@@ -8,13 +8,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use muster_api::{TransitionPhase, TransitionStatus, TransitionWork};
 use muster_model::{AppName, Finding, Revision, RoleSet, UnitName, WorkloadStatus};
-use muster_relation::{Assignment, Drain, Run};
+use muster_relation::{Assignment, Run};
 use serde::{Deserialize, Serialize};
 
 use crate::forecast::spans;
 use crate::gate::Gate;
 use crate::observed::{Observed, ObservedUnit};
+use crate::plan::wanted_units;
 use crate::rollout::{Member, Rollout, Want};
+use crate::status::tries_again;
 use crate::validate::Line;
 
 /// How many units a line names before it counts the rest.
@@ -148,10 +150,10 @@ impl<'a> Scene<'a> {
     ) -> Self {
         let workers = observed.workers.iter().filter_map(|(name, worker)| {
             let roles = if gate == Gate::Stop { RoleSet::new() } else { roles.get(name)?.clone() };
-            let units = if worker.removing || observed.removing { 0 } else { worker.spec.units };
+            let units = wanted_units(worker.spec.units, worker.removing || observed.removing).end;
             Some((name.clone(), Application { units, roles }))
         });
-        let units = if observed.removing { 0 } else { observed.spec.units };
+        let units = wanted_units(observed.spec.units, observed.removing).end;
         let balancers = (observed.name.clone(), Application { units, roles: RoleSet::new() });
         let asked = Asked { revision: target.cloned(), applications: workers.chain([balancers]).collect() };
         let members = members.iter().map(|member| (&member.name, member)).collect();
@@ -174,13 +176,13 @@ impl<'a> Scene<'a> {
     /// Whether the unit is not asked for any more.
     fn leaves(&self, name: &UnitName) -> bool {
         let removing = self.observed.removing;
-        let units = if self.is_balancer(name) {
-            self.observed.spec.units
+        let wanted = if self.is_balancer(name) {
+            wanted_units(self.observed.spec.units, removing)
         } else {
-            let worker = self.observed.workers.get(name.application()).filter(|worker| !worker.removing);
-            worker.map_or(0, |worker| worker.spec.units)
+            let worker = self.observed.workers.get(name.application());
+            worker.map_or(0..0, |worker| wanted_units(worker.spec.units, worker.removing || removing))
         };
-        removing || name.number() >= units
+        !wanted.contains(&name.number())
     }
 
     /// Whether the unit is to stop, for good or for now.
@@ -309,10 +311,10 @@ impl<'a> Scene<'a> {
     }
 
     /// Whether nothing is asked of any unit and all have done what they were told: whatever was taken down, it is over.
-    fn is_at_rest(&self) -> bool {
+    fn is_at_rest(&self, works: &Works) -> bool {
         let workers = self.members.values().map(|member| member.unit);
         let mut units = workers.chain(self.observed.balancers.values());
-        units.all(|unit| unit.is_ready() || unit.has_stopped()) && self.works().is_empty()
+        works.is_empty() && units.all(|unit| unit.is_ready() || unit.has_stopped())
     }
 
     /// What keeps units from their part, in words.
@@ -366,14 +368,19 @@ impl<'a> Scene<'a> {
 /// transition from anything.
 pub(crate) fn follow(scene: &Scene<'_>) -> Option<(Transition, TransitionStatus)> {
     let carry = &scene.observed.carry;
-    let transition = match &carry.transition {
+    let transition = if scene.gate == Gate::Hold {
         // What is asked for is not known whole, or is not to be done now.
-        Some(before) if scene.gate == Gate::Hold => Some(before.clone()),
-        _ if scene.gate == Gate::Hold || !carry.opened => None,
-        None => Transition::begin(scene, scene.works()),
-        Some(_) if scene.is_at_rest() => None,
-        Some(before) if before.asked == scene.asked => before.clone().goes_on(scene),
-        Some(before) => before.turns(scene),
+        carry.transition.clone()
+    } else if carry.opened {
+        let works = scene.works();
+        match &carry.transition {
+            None => Transition::begin(scene, works),
+            Some(_) if scene.is_at_rest(&works) => None,
+            Some(before) if before.asked == scene.asked => before.clone().goes_on(scene, works),
+            Some(before) => before.turns(scene, works),
+        }
+    } else {
+        None
     }?;
     let status = transition.status(scene);
     Some((transition, status))
@@ -409,8 +416,7 @@ impl Transition {
     }
 
     /// The same with what could not be known at the beginning, such as units that follow a new leader.
-    fn goes_on(mut self, scene: &Scene<'_>) -> Option<Self> {
-        let works = scene.works();
+    fn goes_on(mut self, scene: &Scene<'_>, works: Works) -> Option<Self> {
         for (work, units) in works.iter().filter(|(work, _)| **work >= self.at) {
             let known = self.phases.entry(*work).or_default();
             if !units.iter().all(|name| known.contains(name)) {
@@ -421,8 +427,7 @@ impl Transition {
     }
 
     /// Something else is asked for half-way.
-    fn turns(&self, scene: &Scene<'_>) -> Option<Self> {
-        let mut works = scene.works();
+    fn turns(&self, scene: &Scene<'_>, mut works: Works) -> Option<Self> {
         let mut kept = BTreeSet::new();
         let mut goes_on = BTreeSet::new();
         for (work, units) in &self.phases {
@@ -502,11 +507,10 @@ impl Transition {
             if !later.is_empty() {
                 message.push_str(&format!(", {} more to follow", later.len()));
             }
-            let again = Drain::AGAIN_AFTER.as_secs();
             let keeps = |(name, why): (UnitName, String)| {
                 format!(
-                    "{name}, which keeps what is not in the object store yet ({why}); \
-                     it tries again once its process is ready and has been up for {again} s"
+                    "{name}, which keeps what is not in the object store yet ({why}); it {}",
+                    tries_again()
                 )
             };
             stuck.into_iter().map(keeps).collect()

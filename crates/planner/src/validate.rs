@@ -17,6 +17,13 @@ pub(crate) struct Line {
     pub(crate) workload: &'static dyn Workload,
 }
 
+impl Line {
+    /// Of these roles, with all their parts, those that hold data which is not yet in the object store.
+    pub(crate) fn data_roles(&self, roles: &RoleSet) -> RoleSet {
+        self.table.expand(roles).iter().filter(|role| self.workload.holds_data(*role)).collect()
+    }
+}
+
 /// A worker's declaration.
 pub(crate) enum Declared {
     /// These roles, in the form that units are assigned them.

@@ -4,7 +4,7 @@
 
 use jiff::SignedDuration;
 use muster_api::{OptionValue, ReadHold, Transitions};
-use muster_model::{AppName, UnitName};
+use muster_model::UnitName;
 use muster_planner::forecast;
 use muster_relation::Run;
 use muster_testkit::cluster::{Cluster, app, worker};
@@ -21,8 +21,16 @@ fn active(units: u32, copies: i64) -> Cluster {
     cluster
 }
 
-fn name(app: &AppName, number: u32) -> UnitName {
-    app.unit(number)
+fn all(number: u32) -> UnitName {
+    app("all").unit(number)
+}
+
+/// A unit of two is to go, and is held.
+fn held() -> (Cluster, UnitName) {
+    let mut cluster = active(2, 1);
+    cluster.worker("all").spec.units = 1;
+    rest(&mut cluster);
+    (cluster, all(1))
 }
 
 /// Plans and lets agents act until neither does anything, at the same time on the clock.
@@ -50,10 +58,7 @@ fn is_there(cluster: &Cluster, unit: &UnitName) -> bool {
 
 #[test]
 fn a_unit_that_goes_is_held_until_others_find_what_it_uploaded() {
-    let mut cluster = active(2, 1);
-    let leaver = name(&app("all"), 1);
-    cluster.worker("all").spec.units = 1;
-    rest(&mut cluster);
+    let (mut cluster, leaver) = held();
     assert!(quiesces(&mut cluster, &leaver) && cluster.runs(&leaver));
     let until = cluster.last.as_ref().unwrap().held_until.unwrap();
     assert_eq!(until, cluster.now + VISIBLE);
@@ -73,21 +78,18 @@ fn without_read_hold_or_data_it_goes_at_once() {
     let mut off = active(2, 1);
     off.observed.spec.transitions = None;
     let mut empty = active(2, 1);
-    empty.empty = vec![name(&app("all"), 1)];
+    empty.empty = vec![all(1)];
     for mut cluster in [off, empty] {
         let before = cluster.now;
         cluster.worker("all").spec.units = 1;
         rest(&mut cluster);
-        assert_eq!((cluster.now, is_there(&cluster, &name(&app("all"), 1))), (before, false));
+        assert_eq!((cluster.now, is_there(&cluster, &all(1))), (before, false));
     }
 }
 
 #[test]
 fn a_mind_changed_has_it_take_data_again() {
-    let mut cluster = active(2, 1);
-    let leaver = name(&app("all"), 1);
-    cluster.worker("all").spec.units = 1;
-    rest(&mut cluster);
+    let (mut cluster, leaver) = held();
     cluster.worker("all").spec.units = 2;
     rest(&mut cluster);
     assert!(!quiesces(&mut cluster, &leaver) && cluster.runs(&leaver));
@@ -101,10 +103,7 @@ fn a_mind_changed_has_it_take_data_again() {
 
 #[test]
 fn what_another_process_uploaded_proves_nothing() {
-    let mut cluster = active(2, 1);
-    let leaver = name(&app("all"), 1);
-    cluster.worker("all").spec.units = 1;
-    rest(&mut cluster);
+    let (mut cluster, leaver) = held();
     cluster.now += VISIBLE - SignedDuration::from_secs(1);
     let quiet = cluster.unit(&leaver).report.as_mut().unwrap().quiet.as_mut().unwrap();
     quiet.process = "a later one".to_owned();
@@ -119,13 +118,13 @@ fn all_that_go_are_held_together_once_enough_stay() {
     cluster.deploy("read", worker(1, &["read"]));
     cluster.deploy("backend", worker(1, &["backend"]));
     cluster.worker("all").spec.units = 0;
-    let leavers: Vec<_> = (0..3).map(|number| name(&app("all"), number)).collect();
+    let leavers: Vec<_> = (0..3).map(all).collect();
     let mut told_together = false;
     for _ in 0..200 {
         cluster.plan();
         let held = leavers.iter().filter(|unit| quiesces(&mut cluster.clone(), unit)).count();
         let ready = (0..3).filter(|n| {
-            let unit = name(&app("write"), *n);
+            let unit = app("write").unit(*n);
             is_there(&cluster, &unit) && cluster.clone().unit(&unit).is_ready()
         });
         assert!(held == 0 || ready.count() == 3, "writes need three that stay");
@@ -152,12 +151,11 @@ fn who_cannot_upload_is_not_held_for_ever_nor_with_old_keys() {
         for _ in 0..3 {
             cluster.plan();
         }
-        assert!(quiesces(&mut cluster, &name(&app("all"), 1)));
+        assert!(quiesces(&mut cluster, &all(1)));
         cluster
     };
     let goes = |mut cluster: Cluster| {
-        let (balancer, stayer, leaver) =
-            (cluster.observed.name.unit(0), name(&app("all"), 0), name(&app("all"), 1));
+        let (balancer, stayer, leaver) = (cluster.observed.name.unit(0), all(0), all(1));
         for _ in 0..6 {
             cluster.plan();
             cluster.advance(&balancer);
@@ -167,7 +165,7 @@ fn who_cannot_upload_is_not_held_for_ever_nor_with_old_keys() {
             let epoch = unit.assigned.as_ref().unwrap().epoch;
             unit.report.as_mut().unwrap().epoch = epoch;
         }
-        let told = cluster.unit(&name(&app("all"), 1)).assigned.clone().unwrap();
+        let told = cluster.unit(&all(1)).assigned.clone().unwrap();
         told.run == Run::Stop
     };
     let mut waits = hold();

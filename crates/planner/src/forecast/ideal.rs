@@ -88,23 +88,22 @@ impl Ideal {
 
     /// The units whose uploads others are to find.
     pub(super) fn quiet(&self) -> Vec<UnitName> {
-        let units =
-            self.observed.workers.iter().flat_map(|(app, worker)| {
-                worker.units.iter().map(|(number, unit)| (app.unit(*number), unit))
-            });
-        let quiet =
-            units.filter(|(_, unit)| unit.report.as_ref().is_some_and(|report| report.quiet.is_some()));
-        quiet.map(|(name, _)| name).collect()
+        let is_quiet =
+            |unit: &ObservedUnit| unit.report.as_ref().is_some_and(|report| report.quiet.is_some());
+        self.units().filter(|(_, unit)| is_quiet(unit)).map(|(name, _)| name).collect()
     }
 
     /// The units that stay as they are, and why.
     pub(super) fn obstacles(&self) -> Vec<Obstacle> {
+        self.units().filter_map(|(name, unit)| Some(Obstacle { why: obstacle(unit)?, unit: name })).collect()
+    }
+
+    /// Every unit with its name.
+    fn units(&self) -> impl Iterator<Item = (UnitName, &ObservedUnit)> {
         let balancers = std::iter::once((&self.observed.name, &self.observed.balancers));
         let workers = self.observed.workers.iter().map(|(name, worker)| (name, &worker.units));
         let units = balancers.chain(workers);
-        let units =
-            units.flat_map(|(app, units)| units.iter().map(|(number, unit)| (app.unit(*number), unit)));
-        units.filter_map(|(name, unit)| Some(Obstacle { why: obstacle(unit)?, unit: name })).collect()
+        units.flat_map(|(app, units)| units.iter().map(|(number, unit)| (app.unit(*number), unit)))
     }
 
     fn units_of(&mut self, app: &AppName) -> Option<&mut BTreeMap<u32, ObservedUnit>> {

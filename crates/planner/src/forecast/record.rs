@@ -135,12 +135,8 @@ impl Record {
             }
         }
         let workers = events.iter().filter(|event| *event.unit.application() != observed.name);
-        let happened: Happened = workers
-            .map(|event| {
-                let journey = self.last.get(&event.unit).and_then(|place| self.journeys.get(*place));
-                (event.clone(), journey.map(|j| j.roles.clone()).unwrap_or_default())
-            })
-            .collect();
+        let happened: Happened =
+            workers.map(|event| (event.clone(), self.roles_of_last(&event.unit))).collect();
         self.close_gaps(observed, &happened);
         if !happened.is_empty() {
             self.happened = happened;
@@ -151,13 +147,15 @@ impl Record {
     /// Notes that everybody finds what these uploaded.
     pub(super) fn note_found(&mut self, units: &[UnitName]) {
         let event = |unit: &UnitName| Event { unit: unit.clone(), came_to: Until::Found };
-        let roles = |unit: &UnitName| {
-            let journey = self.last.get(unit).and_then(|place| self.journeys.get(*place));
-            journey.map(|journey| journey.roles.clone()).unwrap_or_default()
-        };
-        self.happened = units.iter().map(|unit| (event(unit), roles(unit))).collect();
+        self.happened = units.iter().map(|unit| (event(unit), self.roles_of_last(unit))).collect();
         self.found.extend(units.iter().cloned());
         self.round += 1;
+    }
+
+    /// The roles of what the unit did last.
+    fn roles_of_last(&self, unit: &UnitName) -> RoleSet {
+        let journey = self.last.get(unit).and_then(|place| self.journeys.get(*place));
+        journey.map(|journey| journey.roles.clone()).unwrap_or_default()
     }
 
     /// Adds an act to what the unit does, or begins with it. Gives the place of its journey.
