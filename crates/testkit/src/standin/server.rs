@@ -21,7 +21,8 @@ pub(super) fn start(flags: Flags, address: SocketAddr, started: Instant) -> io::
 
 fn serve(flags: &Flags, mut stream: TcpStream, started: Instant) -> io::Result<()> {
     let mut lines = BufReader::new(stream.try_clone()?).lines();
-    let request = lines.next().transpose()?.unwrap_or_default();
+    // Whoever is stopped between connecting and asking has asked for nothing.
+    let Some(request) = lines.next().transpose()? else { return Ok(()) };
     while lines.next().transpose()?.is_some_and(|line| !line.is_empty()) {}
     let mut words = request.split(' ');
     let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
