@@ -250,7 +250,7 @@ fn statuses(width: usize) -> String {
 /// The rule of the replication factor, as the planner follows it.
 fn replication_factor(width: usize) -> String {
     let head = "replication-factor: how many units keep each piece of fresh data until it is in the object store. \
-                A coordinator decides on it once and remembers it.";
+                A coordinator remembers it.";
     let three = UNITS_FOR_THREE_COPIES;
     let rule = [
         (
@@ -265,8 +265,14 @@ fn replication_factor(width: usize) -> String {
         ),
         ("kept", "the number of the first rollout stays, however many units come and go later".to_owned()),
         (
+            "raised",
+            "a higher number later: as soon as that many units with the role are ready, all are restarted with it, one after the \
+             other"
+                .to_owned(),
+        ),
+        (
             "refused",
-            "another number later: the coordinator is blocked, and the units go on with the one they have"
+            "a lower number later: the coordinator is blocked, and the units go on with the one they have"
                 .to_owned(),
         ),
         (
@@ -281,13 +287,13 @@ fn replication_factor(width: usize) -> String {
         ),
         (
             "higher",
-            "a querier that expects three copies tolerates a unit that is missing. Data that was written once would appear and \
-             disappear with the unit that has it, until all of it is in the object store",
+            "what was written before keeps the one copy that it has until it is in the object store, and a querier that expects \
+             three tolerates a unit that is missing: while the unit with that copy restarts, queries answer without it and say nothing",
         ),
         (
             "instead",
-            "scale before the first rollout, or ask for 3 at once; a coordinator that has data keeps its number, and a new one \
-             with a bucket or path of its own chooses anew",
+            "ask for 3 before the first rollout where three units are to come; a new coordinator with a bucket or path of its own \
+             chooses anew",
         ),
     ];
     let own = |(name, meaning): (&str, &str)| (name.to_owned(), meaning.to_owned());

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use muster_model::{Finding, ObjectStorage, Reason, Revision, Secret, WorkloadStatus};
+use muster_model::{Finding, ObjectStorage, Reason, Revision, Role, Secret, WorkloadStatus};
 
 use muster_products::charm::Options;
 use muster_products::{ConfigInputs, RemoteWrite};
 
-use crate::observed::Observed;
+use crate::observed::{Observed, ObservedUnit};
 use crate::validate::Line;
 
 /// From this many units with fresh data on, data is kept three times when nobody asks for a number.
@@ -23,8 +23,9 @@ pub(crate) struct Rendered {
 
 /// How many copies of fresh data are kept.
 ///
-/// Chosen once, at the first rollout: a querier that expects three copies tolerates a missing ingester, so that data which
-/// was written once would appear and disappear. Changing it later needs a guarded transition.
+/// Chosen at the first rollout, and never lowered: one unit that is away would be one too many from then on. It is raised once as many
+/// units as there are to be copies are ready: what is written then has its copies, and what was written before keeps what it had until it
+/// is in the object store.
 pub(crate) fn replication_factor(
     observed: &Observed,
     line: &Line,
@@ -32,37 +33,74 @@ pub(crate) fn replication_factor(
     keepers: u32,
     findings: &mut Vec<Finding>,
 ) -> u8 {
+    let role = line.workload.replicated_role();
+    let mut say = |status, reason, message: String| {
+        findings.push(Finding::application(&observed.name, status, reason, message));
+    };
+    use WorkloadStatus::{Blocked, Waiting};
     let asked = u8::try_from(options.integer("replication-factor")).unwrap_or(0);
-    let chosen = match (observed.carry.replication_factor, asked) {
-        (Some(kept), _) => kept,
-        (None, 0) if keepers >= UNITS_FOR_THREE_COPIES => 3,
-        (None, 0) => 1,
-        (None, asked) => asked,
+    let chosen = match observed.carry.replication_factor {
+        None if asked == 0 && keepers >= UNITS_FOR_THREE_COPIES => 3,
+        None => asked.max(1),
+        Some(kept) if asked == 0 => kept,
+        Some(kept) if asked < kept => {
+            say(
+                Blocked,
+                Reason::InvalidOption,
+                format!(
+                    "replication-factor stays {kept}, with which data was already written; set it back: muster config {} \
+                     replication-factor={kept}; why: muster explain replication-factor",
+                    observed.name
+                ),
+            );
+            kept
+        }
+        Some(kept) if asked > kept && keepers < asked.into() => {
+            say(
+                Blocked,
+                Reason::InvalidOption,
+                format!(
+                    "replication-factor stays {kept} until there are {asked} units with role {role}, there is {keepers}; \
+                     add some: muster scale WORKER {asked}"
+                ),
+            );
+            kept
+        }
+        Some(kept) if asked > kept && ready_keepers(observed, line, role) < asked.into() => {
+            let ready = ready_keepers(observed, line, role);
+            say(
+                Waiting,
+                Reason::Starting,
+                format!(
+                    "replication-factor stays {kept} until {asked} units with role {role} are ready, {ready} of {keepers} are"
+                ),
+            );
+            kept
+        }
+        Some(_) => asked,
     };
-    let mut block = |message: String| {
-        findings.push(Finding::application(
-            &observed.name,
-            WorkloadStatus::Blocked,
-            Reason::InvalidOption,
-            message,
-        ));
-    };
-    if asked != 0 && asked != chosen {
-        block(format!(
-            "replication-factor stays {chosen}, with which data was already written; set it back: muster config {} replication-factor={chosen}; \
-             why: muster explain replication-factor",
-            observed.name
-        ));
-    }
     let quorum = u32::from(chosen / 2 + 1);
     if keepers > 0 && keepers < quorum {
-        block(format!(
-            "replication-factor {chosen} needs {quorum} units with role {} to take writes, there is {keepers}; \
-             add some: muster scale WORKER {quorum}",
-            line.workload.replicated_role()
-        ));
+        say(
+            Blocked,
+            Reason::InvalidOption,
+            format!(
+                "replication-factor {chosen} needs {quorum} units with role {role} to take writes, there is {keepers}; \
+                 add some: muster scale WORKER {quorum}"
+            ),
+        );
     }
     chosen
+}
+
+/// How many units are ready with a role and are to go on with it.
+fn ready_keepers(observed: &Observed, line: &Line, role: Role) -> u32 {
+    let workers = observed.workers.values().filter(|worker| !worker.removing);
+    let units = workers.flat_map(|worker| worker.units.range(..worker.spec.units));
+    let is_one = |unit: &ObservedUnit| {
+        unit.is_ready() && unit.obeys() && line.table.expand(&unit.current_roles()).contains(role)
+    };
+    u32::try_from(units.filter(|(_, unit)| is_one(unit)).count()).unwrap_or(u32::MAX)
 }
 
 /// Renders the shared config, or takes the one that the last plan rendered from the same.

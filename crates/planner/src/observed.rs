@@ -311,7 +311,7 @@ pub enum Tls {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CarryOver {
-    /// The replication factor that data was first written with. Only ever raised, under guard.
+    /// The replication factor that data is written with. Only ever raised, once enough units are ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replication_factor: Option<u8>,
     /// The charm config that was last good, as it was given.

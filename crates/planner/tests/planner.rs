@@ -586,19 +586,51 @@ fn seeds_change_without_restarting_anything() {
 }
 
 #[test]
-fn copies_are_decided_once() {
+fn copies_are_chosen_once_and_never_become_fewer() {
     let mut one = monolith(1);
     one.worker("w").spec.units = 5;
     one.settle();
     assert_eq!(one.observed.carry.replication_factor, Some(1));
     assert_eq!(one.status(), "active");
-    one.observed.spec.config = [("replication-factor".to_owned(), OptionValue::Integer(3))].into();
-    check_blocked(&mut one, &["replication-factor stays 1", "muster explain replication-factor"]);
-    assert_eq!(running(&one), 5);
-    assert_eq!(monolith(3).observed.carry.replication_factor, Some(3));
+    let mut three = monolith(3);
+    assert_eq!(three.observed.carry.replication_factor, Some(3));
+    three.observed.spec.config = with_copies(1);
+    check_blocked(&mut three, &["replication-factor stays 3", "muster explain replication-factor"]);
+    assert_eq!(running(&three), 3);
     let mut few = Cluster::new(&[("w", worker(1, &["all"]))]);
-    few.observed.spec.config = [("replication-factor".to_owned(), OptionValue::Integer(3))].into();
+    few.observed.spec.config = with_copies(3);
     check_blocked(&mut few, &["needs 2 units with role ingester"]);
+}
+
+#[test]
+fn copies_become_more_once_enough_units_are_ready_to_keep_them() {
+    let mut cluster = monolith(1);
+    let before = cluster.observed.carry.published.clone();
+    cluster.observed.spec.config = with_copies(3);
+    check_blocked(&mut cluster, &["stays 1 until there are 3 units with role ingester, there is 1"]);
+    assert_eq!(cluster.observed.carry.published, before, "nothing else happens");
+    cluster.worker("w").spec.units = 3;
+    let ready = |cluster: &Cluster| {
+        cluster.observed.workers[&app("w")].units.values().filter(|unit| unit.is_ready()).count()
+    };
+    let mut said = String::new();
+    while ready(&cluster) < 3 {
+        cluster.plan();
+        said = cluster.status();
+        assert_eq!(cluster.observed.carry.replication_factor, Some(1));
+        cluster.units().iter().for_each(|name| drop(cluster.advance(name)));
+    }
+    assert_eq!(
+        said,
+        "waiting: replication-factor stays 1 until 3 units with role ingester are ready, 2 of 3 are"
+    );
+    cluster.settle();
+    assert_eq!((cluster.observed.carry.replication_factor, cluster.status().as_str()), (Some(3), "active"));
+    assert_ne!(cluster.observed.carry.published, before);
+}
+
+fn with_copies(number: i64) -> BTreeMap<String, OptionValue> {
+    [("replication-factor".to_owned(), OptionValue::Integer(number))].into()
 }
 
 /// What the load balancer of a cluster was last given.

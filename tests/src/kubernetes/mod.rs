@@ -12,6 +12,7 @@ pub mod node;
 pub mod objects;
 mod operator;
 mod site;
+pub mod transition;
 
 pub use operator::Operator;
 pub use site::{S3_ADDRESS, Site, s3_secret};

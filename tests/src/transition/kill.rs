@@ -61,7 +61,7 @@ impl fmt::Display for Kill {
 
 impl Kill {
     /// The unit that the phase is about, once the transition is there. `gaining` and `leaving` are the names of units.
-    pub(super) fn due(
+    pub(crate) fn due(
         self,
         status: &ModelStatus,
         gaining: &BTreeSet<String>,

@@ -56,7 +56,7 @@ pub(super) async fn edit(
 }
 
 /// What is left until the model is as `layout` asks; empty once it is.
-pub(super) fn unsettled(status: &ModelStatus, product: Product, layout: &Layout) -> Vec<String> {
+pub(crate) fn unsettled(status: &ModelStatus, product: Product, layout: &Layout) -> Vec<String> {
     let mut left = Vec::new();
     for (name, view) in &status.applications {
         if view.status.status != WorkloadStatus::Active {

@@ -20,6 +20,8 @@ pub use cases::{Case, all, named};
 pub use kill::{Actor, Kill, Phase};
 pub use outcome::{Outcome, WRITE_GAP};
 pub use scene::{App, Layout, Starts, apart, monolithic, moved};
+pub(crate) use look::unsettled;
+pub(crate) use scene::coordinator;
 
 use look::Wiper;
 use traffic::{Traffic, count};

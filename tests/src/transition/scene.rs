@@ -39,17 +39,17 @@ impl App {
 pub struct Layout(pub Vec<App>);
 
 impl Layout {
-    pub(super) fn app(&self, name: &str) -> Option<App> {
+    pub(crate) fn app(&self, name: &str) -> Option<App> {
         self.0.iter().find(|app| app.name == name).copied()
     }
 
     /// The names of all units.
-    pub(super) fn units(&self) -> BTreeSet<String> {
+    pub(crate) fn units(&self) -> BTreeSet<String> {
         self.0.iter().flat_map(|app| app.unit_names()).collect()
     }
 
     /// The workers as YAML that are not the same in `before`.
-    pub(super) fn documents(&self, before: &Self, coordinator: &str) -> String {
+    pub(crate) fn documents(&self, before: &Self, coordinator: &str) -> String {
         let new = self.0.iter().filter(|app| before.app(app.name) != Some(**app));
         new.map(|app| documents::worker(app.name, coordinator, app.units, app.roles)).collect()
     }
@@ -84,7 +84,7 @@ pub struct Starts {
 }
 
 /// The coordinator as YAML, with its product's name.
-pub(super) fn coordinator(product: Product, copies: u8) -> String {
+pub(crate) fn coordinator(product: Product, copies: u8) -> String {
     let receiver = if product == Product::Tempo { ", always-enable-otlp-http: true" } else { "" };
     let spec = format!("  s3: {{secret: s3}}\n  config: {{replication-factor: {copies}{receiver}}}");
     documents::coordinator_of(product.as_str(), product.as_str(), &spec)

@@ -1,0 +1,17 @@
+//! Transitions on a real cluster: samples are written while Mimir goes apart and back, the operator and a unit that leaves are killed, and
+//! the disks of units that go are deleted. Nothing acknowledged is lost.
+
+#![expect(clippy::unwrap_used, reason = "these functions serve tests only, which may panic")]
+
+use muster_tests::kubernetes::node::in_cluster;
+use muster_tests::kubernetes::transition;
+
+#[test]
+fn with_one_copy() {
+    in_cluster(1, 20, async |site| transition::there_and_back(&site, 1).await.unwrap());
+}
+
+#[test]
+fn with_three_copies() {
+    in_cluster(1, 30, async |site| transition::there_and_back(&site, 3).await.unwrap());
+}
