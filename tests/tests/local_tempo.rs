@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use hyper::StatusCode;
+use muster_model::HTTP_PORT;
 use muster_testkit::model::Model;
-use muster_testkit::wait_until;
+use muster_testkit::{http, wait_until};
 use muster_tests::traces::{
     self, Span, grpc, is_found, push_jaeger_grpc, push_jaeger_http, push_otlp_grpc, push_otlp_http,
     push_zipkin,
@@ -115,9 +116,10 @@ async fn one_process_takes_traces_and_another_one_finds_them() -> anyhow::Result
     nothing_left(&model)
 }
 
-/// With one copy each span is in one process, which goes on without its agent.
+/// With one copy each span is in one process. It goes on without its agent; and killed while it leaves, with all uploaded, it is started again
+/// to leave its ring, where it would be unhealthy for ever.
 #[tokio::test]
-async fn a_killed_agent_takes_no_span_with_it() -> anyhow::Result<()> {
+async fn kills_lose_no_span_and_leave_no_entry_in_the_ring() -> anyhow::Result<()> {
     const WORKER: &str = "tempo-worker/0";
     let mut model = up("tempo-monolithic").await?;
     let (query, rpc) = (model.endpoint("tempo", "query").await?, model.endpoint("tempo", "otlp-grpc").await?);
@@ -147,6 +149,32 @@ async fn a_killed_agent_takes_no_span_with_it() -> anyhow::Result<()> {
     replaced(&model, "tempo", WORKER, &tempo).await?;
     model.wait_active(ACTIVE).await?;
     found(&query, &spans, ACTIVE).await?;
+
+    model.muster(&["deploy", "tempo-worker-k8s", "next"]).await?;
+    model.muster(&["integrate", "tempo", "next"]).await?;
+    let status = model.wait_active(ACTIVE).await?;
+    let address = status["applications"]["next"]["units"]["next/0"]["address"].as_str();
+    let mut next = http::Client::new(&format!("http://{}:{HTTP_PORT}", address.context("no address")?))?;
+    let leaving = model.process("tempo", WORKER)?;
+    let length = std::fs::metadata(&log)?.len();
+    model.muster(&["remove-application", "--yes", "tempo-worker"]).await?;
+    wait_until("the signal to end", ACTIVE, async || {
+        let text = std::fs::read(&log).ok()?;
+        let new = text.get(usize::try_from(length).ok()?..)?;
+        String::from_utf8_lossy(new).contains("received SIGINT/SIGTERM").then_some(())
+    })
+    .await?;
+    kill(leaving.pid, Signal::SIGKILL)?;
+    let gone = |status: &serde_json::Value| status["applications"]["tempo-worker"].is_null();
+    model.wait("the first worker to be gone", ACTIVE, gone).await?;
+    wait_until("a ring without it", SAID, async || {
+        let page = next.get("/ingester/ring", Duration::from_secs(5)).await.ok()?;
+        let page = String::from_utf8_lossy(&page);
+        (page.contains("next-0") && !page.contains("tempo-worker-0")).then_some(())
+    })
+    .await?;
+    model.wait_active(ACTIVE).await?;
+    found(&query, &spans, ACTIVE).await.with_context(|| bucket(&model))?;
     model.stop().await?;
     nothing_left(&model)
 }

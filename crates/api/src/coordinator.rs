@@ -202,19 +202,20 @@ pub enum OnIncoherent {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Transitions {
-    /// Whether units that are about to give up data answer queries until everybody finds in the object store what they uploaded.
+    /// Whether units that are about to give up data wait until everybody finds in the object store what was uploaded.
     #[serde(default)]
     pub read_hold: ReadHold,
 }
 
-/// Whether units that are about to give up data answer queries until everybody finds in the object store what they uploaded.
+/// Whether units that are about to give up data wait until everybody finds in the object store what was uploaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub enum ReadHold {
-    /// They go as soon as it is uploaded. With one copy queries miss it for up to a minute.
+    /// Units of Mimir take nothing new, upload, and answer queries for two minutes longer. Of Loki and Tempo, whose units end once they
+    /// have uploaded, the next one waits (75 and 32 s) where there is more than one copy.
     #[default]
-    Never,
-    /// They do where the product can (Mimir), which takes two minutes longer.
     Auto,
+    /// They go as soon as it is uploaded. Queries miss it for a while.
+    Never,
 }
 
 /// What is true of a coordinator.

@@ -191,7 +191,7 @@ pub(crate) fn assignment(
         Gate::Hold => now?.run,
     };
     match run {
-        Run::Stop => unit.tell_to_stop(false),
+        Run::Stop => unit.tell_to_stop(false, &[]),
         Run::Start => Some(unit.tell(Assignment {
             epoch: NO_EPOCH,
             revision: revision.or(now.map(|now| &now.revision))?.clone(),

@@ -5,6 +5,9 @@
 //! together, as soon as enough of those that stay are ready to take what clients write. They go one by one afterwards, without a wait
 //! between them.
 //!
+//! Where the product's units end once they have uploaded, and there are more copies of the data than one, those that go leave time between
+//! them: what the one before uploaded is found before the next takes its own copy out of sight.
+//!
 //! Nobody is held for ever: what keeps a unit from uploading may be that it runs with the old keys, so one that has not come to it when it
 //! is to run something else, or after [`PATIENCE`], leaves as a unit does that cannot be held: it goes on until nothing on its disk is
 //! missing in the object store, but answers no queries meanwhile.
@@ -14,7 +17,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use muster_model::{Revision, RoleSet, UnitName};
-use muster_products::Quiesce;
+use muster_relation::{Assignment, Run};
 use serde::{Deserialize, Serialize};
 
 use crate::observed::CarryOver;
@@ -53,9 +56,14 @@ pub(crate) enum Hold {
     Waits,
     /// It quiesces, and stays until this passes.
     Quiesces,
+    /// It stays as it is until this passes: what others uploaded as they went is not found yet.
+    Settles,
     /// It may go.
     Over,
 }
+
+/// Units that went with data a while ago, with the time when they had; none for those that are at it.
+pub(crate) type Departed = BTreeMap<UnitName, Option<Timestamp>>;
 
 /// All units that are about to give up data.
 #[derive(Debug, Default)]
@@ -65,6 +73,8 @@ pub(crate) struct Holds {
     stayers: BTreeSet<UnitName>,
     /// What is to be remembered.
     pub(crate) held: BTreeMap<UnitName, Held>,
+    /// Units that went, and whose uploads others wait for.
+    pub(crate) settling: Vec<UnitName>,
     /// When the first of them may go, if nothing happens before.
     pub(crate) until: Option<Timestamp>,
 }
@@ -81,10 +91,11 @@ impl Holds {
     ) -> Self {
         let role = line.workload.replicated_role();
         let keeps = |roles: &RoleSet| line.table.expand(roles).contains(role);
-        let leavers: Vec<_> = members.iter().filter_map(|m| Some((m, leaves(m, line)?))).collect();
+        let leavers: Vec<_> = members.iter().filter(|m| leaves(m, line)).collect();
         if leavers.is_empty() {
             return Self::default();
         }
+        let found_after = seconds(line.workload.found_after());
         let stay = |m: &&Member<'_>| matches!(&m.want, Want::Run(roles) if keeps(roles));
         let stayers = members.iter().filter(stay);
         let ready = stayers
@@ -99,9 +110,17 @@ impl Holds {
         let mut holds = Self { stayers: stayers.map(|m| m.name.clone()).collect(), ..Self::default() };
         // With fewer that stay than a write needs nothing is written any more, however long they wait.
         let is_of_use = intended > copies / 2;
-        for (member, quiesce) in leavers {
-            let hold = if is_of_use {
-                holds.judge(member, quiesce, ready >= copies.min(intended), carry, target, now)
+        let last = carry.departed.values().flatten().max();
+        let settled = last.and_then(|last| last.checked_add(found_after).ok()).filter(|settled| *settled > now);
+        for member in leavers {
+            let can_quiesce = line.workload.quiesce(&member.unit.current_roles()).is_some();
+            let hold = if can_quiesce && is_of_use {
+                holds.judge(member, found_after, ready >= copies.min(intended), carry, target, now)
+            } else if let (false, true, Some(settled)) = (can_quiesce, copies > 1, settled) {
+                holds.wait_until(settled);
+                let gone = carry.departed.iter().filter(|(_, at)| at.is_some());
+                holds.settling = gone.map(|(name, _)| name.clone()).collect();
+                Hold::Settles
             } else {
                 Hold::Over
             };
@@ -115,20 +134,29 @@ impl Holds {
         self.units.get(unit).copied()
     }
 
-    /// Whether some unit quiesces or is about to.
+    /// Whether some unit stays until a time that passes.
     pub(crate) fn is_under_way(&self) -> bool {
+        self.quiesces() || self.units.values().any(|hold| *hold == Hold::Settles)
+    }
+
+    /// Whether some unit quiesces or is about to.
+    fn quiesces(&self) -> bool {
         self.units.values().any(|hold| *hold == Hold::Quiesces)
+    }
+
+    fn wait_until(&mut self, due: Timestamp) {
+        self.until = Some(self.until.map_or(due, |until| until.min(due)));
     }
 
     /// Whether others count on the unit, because it takes what they do not take any more.
     pub(crate) fn counts_on(&self, unit: &UnitName) -> bool {
-        self.is_under_way() && self.stayers.contains(unit)
+        self.quiesces() && self.stayers.contains(unit)
     }
 
     fn judge(
         &mut self,
         member: &Member<'_>,
-        quiesce: &Quiesce,
+        found_after: SignedDuration,
         enough_stay: bool,
         carry: &CarryOver,
         target: Option<&Revision>,
@@ -150,7 +178,7 @@ impl Holds {
                 let by = (report.instance.clone(), quiet.process.clone());
                 let known =
                     held.quiet.take().filter(|known| known.by == by).unwrap_or(Uploaded { by, at: now });
-                let found = known.at.checked_add(seconds(quiesce.visible_after));
+                let found = known.at.checked_add(found_after);
                 held.quiet = Some(known);
                 found.ok()
             }
@@ -165,7 +193,7 @@ impl Holds {
         if now >= due {
             return Hold::Over;
         }
-        self.until = Some(self.until.map_or(due, |until| until.min(due)));
+        self.wait_until(due);
         Hold::Quiesces
     }
 }
@@ -174,14 +202,37 @@ fn seconds(duration: Duration) -> SignedDuration {
     SignedDuration::from_secs(i64::try_from(duration.as_secs()).unwrap_or(i64::MAX))
 }
 
-/// How a unit that serves and is to give up data can be held, if it can.
-fn leaves(member: &Member<'_>, line: &Line) -> Option<&'static Quiesce> {
-    let current = member.unit.current_roles();
+/// Whether a unit serves and is to give up data.
+fn leaves(member: &Member<'_>, line: &Line) -> bool {
     let kept = match &member.want {
         Want::Run(roles) => line.data_roles(roles),
         Want::Stop => RoleSet::new(),
-        Want::StopAtOnce | Want::Hold => return None,
+        Want::StopAtOnce | Want::Hold => return false,
     };
-    let gives_up = member.unit.is_ready() && !kept.is_superset(&line.data_roles(&current));
-    line.workload.quiesce(&current).filter(|_| gives_up)
+    member.unit.is_ready() && !kept.is_superset(&line.data_roles(&member.unit.current_roles()))
+}
+
+/// Which units went with data, after this plan's assignments. A unit is forgotten once everybody finds what it uploaded.
+pub(crate) fn departed(
+    members: &[Member<'_>],
+    assignments: &BTreeMap<UnitName, Assignment>,
+    line: &Line,
+    before: &Departed,
+    now: Timestamp,
+) -> Departed {
+    let goes = |member: &&Member<'_>| {
+        let kept = assignments.get(&member.name).map(|next| match next.run {
+            Run::Start => line.data_roles(&next.roles),
+            Run::Stop => RoleSet::new(),
+        });
+        let held = line.data_roles(&member.unit.current_roles());
+        !member.unit.has_stopped() && kept.is_some_and(|kept| !kept.is_superset(&held))
+    };
+    let going: BTreeSet<&UnitName> = members.iter().filter(goes).map(|member| &member.name).collect();
+    let found_after = seconds(line.workload.found_after());
+    let gone = before.iter().filter(|(name, _)| !going.contains(name));
+    let gone = gone.map(|(name, at)| (name.clone(), at.unwrap_or(now)));
+    let is_recent = |at: &Timestamp| at.checked_add(found_after).is_ok_and(|found| found > now);
+    let recent = gone.filter(|(_, at)| is_recent(at)).map(|(name, at)| (name, Some(at)));
+    going.iter().map(|name| ((*name).clone(), None)).chain(recent).collect()
 }

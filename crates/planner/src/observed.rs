@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::abandon::{Abandonment, Consent};
 use crate::config::Rendered;
-use crate::hold::Held;
+use crate::hold::{Departed, Held};
 use crate::remote_write::RemoteWriteTarget;
 use crate::transition::Transition;
 use crate::trial::{Failure, Trial};
@@ -199,9 +199,13 @@ impl ObservedUnit {
     }
 
     /// What makes the unit stop. What was never started need not be stopped. `gives_up`: it need not keep what it cannot upload.
-    pub(crate) fn tell_to_stop(&self, gives_up: bool) -> Option<Assignment> {
-        let now = self.assigned.as_ref()?;
-        Some(self.tell(Assignment { run: Run::Stop, gives_up, quiesces: false, ..now.clone() }))
+    /// `seeds`: where those are who must hear that it leaves, if there are any.
+    pub(crate) fn tell_to_stop(&self, gives_up: bool, seeds: &[String]) -> Option<Assignment> {
+        let mut next = self.assigned.clone()?;
+        if next.run == Run::Start && !seeds.is_empty() {
+            next.seeds = seeds.to_vec();
+        }
+        Some(self.tell(Assignment { run: Run::Stop, gives_up, quiesces: false, ..next }))
     }
 
     /// Whether something says that the unit will not serve soon: its process ended by itself or has not been ready for long, or
@@ -351,6 +355,9 @@ pub struct CarryOver {
     /// Units that quiesce because they are about to give up data.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) held: BTreeMap<UnitName, Held>,
+    /// Units that went with data, until everybody finds what they uploaded.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) departed: Departed,
     /// The [place](crate::Claim::place) in an object store that the units were last allowed to run with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store: Option<String>,

@@ -16,7 +16,7 @@ use crate::balancer;
 use crate::claims;
 use crate::config::{self, Rendered};
 use crate::gate::{self, Gate};
-use crate::hold::Holds;
+use crate::hold::{self, Holds};
 use crate::observed::{CarryOver, NO_EPOCH, ObjectStore, Observed, ObservedUnit, ObservedWorker, Probe, Tls};
 use crate::peers::Peers;
 use crate::remote_write;
@@ -71,6 +71,8 @@ pub struct Plan {
     pub wake_at: Option<Timestamp>,
     /// When the first unit may go that waits until others find what it uploaded.
     pub held_until: Option<Timestamp>,
+    /// Units that went, and whose uploads are to be found before the next one goes.
+    pub settling: Vec<UnitName>,
 }
 
 /// One application's units.
@@ -295,6 +297,7 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
     carry.documents = documents(&observed.carry, rendered.as_ref(), &members, &rollout, &carry);
     carry.abandoned.clone_from(&abandonments.records);
     carry.held = holds.held;
+    carry.departed = hold::departed(&members, &assignments, &line, &observed.carry.departed, now);
     let cluster = cluster(observed, &line, &carry);
 
     let under_way = transition::follow(&Scene::new(
@@ -304,6 +307,7 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
         &rollout,
         &assignments,
         &replace,
+        &holds.settling,
         &findings,
         gate,
         target.as_ref(),
@@ -360,6 +364,7 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
             .chain(holds.until)
             .min(),
         held_until: holds.until,
+        settling: holds.settling,
         findings,
     }
 }
@@ -400,7 +405,7 @@ fn hold_everything(
             let given_up = abandonments.given_up(&name).is_some();
             if stops || given_up {
                 let gives_up = given_up || gate::gives_up(observed);
-                assignments.extend(unit.tell_to_stop(gives_up).map(|next| (name, next)));
+                assignments.extend(unit.tell_to_stop(gives_up, &[]).map(|next| (name, next)));
             }
         }
         let stay = units.iter().filter(|(_, unit)| !(leaves && unit.has_stopped()));
@@ -452,6 +457,7 @@ fn hold_everything(
         carry: CarryOver { abandoned: abandonments.records.clone(), ..observed.carry.clone() },
         wake_at: None,
         held_until: None,
+        settling: Vec::new(),
     }
 }
 

@@ -237,7 +237,8 @@ fn decide(
         result.pending = true;
         let hold = course.holds.on(&member.name).filter(|_| !next.gives_up);
         if let Some(now) = now
-            && (hold == Some(Hold::Quiesces) || (hold == Some(Hold::Waits) && budget.gaps == 0))
+            && (matches!(hold, Some(Hold::Quiesces | Hold::Settles))
+                || (hold == Some(Hold::Waits) && budget.gaps == 0))
         {
             let quiesces = hold == Some(Hold::Quiesces);
             result.later.insert(member.name.clone());
@@ -300,7 +301,7 @@ fn next_assignment(
         Want::Run(_) if told.peers.waiting.contains(&member.name) => return now.cloned(),
         Want::Stop | Want::StopAtOnce => {
             let gives_up = course.gives_up || course.abandonments.given_up(&member.name).is_some();
-            return member.unit.tell_to_stop(gives_up);
+            return member.unit.tell_to_stop(gives_up, told.seeds);
         }
         Want::Run(roles) => {
             let target = target?;

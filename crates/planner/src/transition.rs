@@ -122,6 +122,8 @@ pub(crate) struct Scene<'a> {
     rollout: &'a Rollout,
     assignments: &'a BTreeMap<UnitName, Assignment>,
     replace: &'a BTreeSet<UnitName>,
+    /// Units that went, and whose uploads are waited for.
+    settling: &'a [UnitName],
     findings: &'a [Finding],
     gate: Gate,
     asked: Asked,
@@ -143,6 +145,7 @@ impl<'a> Scene<'a> {
         rollout: &'a Rollout,
         assignments: &'a BTreeMap<UnitName, Assignment>,
         replace: &'a BTreeSet<UnitName>,
+        settling: &'a [UnitName],
         findings: &'a [Finding],
         gate: Gate,
         target: Option<&Revision>,
@@ -157,7 +160,7 @@ impl<'a> Scene<'a> {
         let balancers = (observed.name.clone(), Application { units, roles: RoleSet::new() });
         let asked = Asked { revision: target.cloned(), applications: workers.chain([balancers]).collect() };
         let members = members.iter().map(|member| (&member.name, member)).collect();
-        Self { observed, line, members, rollout, assignments, replace, findings, gate, asked }
+        Self { observed, line, members, rollout, assignments, replace, settling, findings, gate, asked }
     }
 
     fn unit(&self, name: &UnitName) -> Option<&'a ObservedUnit> {
@@ -350,6 +353,9 @@ impl<'a> Scene<'a> {
             if !units.is_empty() {
                 waits.push(format!("{} {what}", named(&units)));
             }
+        }
+        if !self.settling.is_empty() {
+            waits.push(format!("others to find what {} uploaded", named(self.settling)));
         }
         waits
     }

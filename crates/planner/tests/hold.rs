@@ -4,7 +4,7 @@
 
 use jiff::SignedDuration;
 use muster_api::{OptionValue, ReadHold, Transitions};
-use muster_model::UnitName;
+use muster_model::{Product, UnitName};
 use muster_planner::forecast;
 use muster_relation::Run;
 use muster_testkit::cluster::{Cluster, app, worker};
@@ -13,9 +13,13 @@ use muster_testkit::cluster::{Cluster, app, worker};
 const VISIBLE: SignedDuration = SignedDuration::from_secs(107);
 
 fn active(units: u32, copies: i64) -> Cluster {
+    active_of(Product::Mimir, units, copies)
+}
+
+fn active_of(product: Product, units: u32, copies: i64) -> Cluster {
     let mut cluster = Cluster::new(&[("all", worker(units, &["all"]))]);
+    cluster.observed.spec.product = product.to_string();
     cluster.observed.spec.config = [("replication-factor".to_owned(), OptionValue::Integer(copies))].into();
-    cluster.observed.spec.transitions = Some(Transitions { read_hold: ReadHold::Auto });
     cluster.settle();
     assert!(cluster.status().starts_with("active"), "{}", cluster.status());
     cluster
@@ -76,7 +80,7 @@ fn a_unit_that_goes_is_held_until_others_find_what_it_uploaded() {
 #[test]
 fn without_read_hold_or_data_it_goes_at_once() {
     let mut off = active(2, 1);
-    off.observed.spec.transitions = None;
+    off.observed.spec.transitions = Some(Transitions { read_hold: ReadHold::Never });
     let mut empty = active(2, 1);
     empty.empty = vec![all(1)];
     for mut cluster in [off, empty] {
@@ -176,6 +180,34 @@ fn who_cannot_upload_is_not_held_for_ever_nor_with_old_keys() {
     let mut edited = hold();
     edited.observed.spec.config.insert("retention-period".to_owned(), OptionValue::Text("30d".to_owned()));
     assert!(goes(edited));
+}
+
+#[test]
+fn units_that_end_with_their_upload_leave_time_between_them() {
+    for (product, found) in [(Product::Loki, 75), (Product::Tempo, 32)] {
+        let found = SignedDuration::from_secs(found);
+        let mut cluster = active_of(product, 5, 3);
+        cluster.worker("all").spec.units = 3;
+        rest(&mut cluster);
+        let there = |cluster: &Cluster| [3, 4].map(|number| is_there(cluster, &all(number)));
+        assert_eq!(there(&cluster).iter().filter(|there| **there).count(), 1, "{product}: one goes at once");
+        let until = cluster.last.as_ref().unwrap().held_until.unwrap();
+        assert_eq!(until, cluster.now + found, "{product}");
+        assert!(cluster.status().contains("others to find"), "{}", cluster.status());
+        cluster.now = until - SignedDuration::from_millis(1);
+        rest(&mut cluster);
+        assert!(there(&cluster).contains(&true), "{product}: a moment too early");
+        cluster.now = until;
+        rest(&mut cluster);
+        assert_eq!((there(&cluster), cluster.status().as_str()), ([false; 2], "active"), "{product}");
+
+        // With one copy each goes with what nobody else has, whoever went before.
+        let mut one = active_of(product, 3, 1);
+        let before = one.now;
+        one.worker("all").spec.units = 1;
+        rest(&mut one);
+        assert_eq!((one.now, one.units().len()), (before, 2), "{product}");
+    }
 }
 
 #[test]

@@ -4,8 +4,6 @@
 //! A unit that goes before that takes what it uploaded out of every query's sight. A product whose units can upload and go on to answer
 //! queries says here how.
 
-use std::time::Duration;
-
 use crate::HttpCall;
 
 /// How a unit is made to take nothing new while it answers queries, and how to see that it has uploaded all that it took.
@@ -23,8 +21,6 @@ pub struct Quiesce {
     pub zero: &'static [&'static str],
     /// The directory below the unit's data that has something in it once the unit has ever taken data.
     pub taken: &'static str,
-    /// How long after an upload everybody is sure to find it, with the settings of the shared config.
-    pub visible_after: Duration,
 }
 
 impl Quiesce {
@@ -59,7 +55,6 @@ mod tests {
         metrics_path: "/metrics",
         zero: &["held_series", "oldest_block"],
         taken: "data",
-        visible_after: Duration::from_secs(1),
     };
 
     #[test]

@@ -82,6 +82,9 @@ pub trait Workload: Sync {
     /// nothing, or cannot.
     fn quiesce(&self, roles: &RoleSet) -> Option<&'static Quiesce>;
 
+    /// How long after an upload everybody is sure to find it in the object store, with the settings of the shared config.
+    fn found_after(&self) -> Duration;
+
     /// The calls to the unit's HTTP port before the SIGTERM of a unit that leaves for good: with them it uploads
     /// what it holds and leaves its rings.
     fn leave_calls(&self, roles: &RoleSet) -> &'static [HttpCall];

@@ -450,7 +450,7 @@ impl World {
     fn check_found(&mut self, name: &UnitName) {
         let Some(unit) = self.units.get(name) else { return };
         let quiesce = self.workload.quiesce(&unit.is_to_run(self.table));
-        let found = quiesce.and_then(|quiesce| unit.is_found_at(quiesce.visible_after));
+        let found = quiesce.and_then(|_| unit.is_found_at(self.workload.found_after()));
         let now = self.ground.now;
         if let Some(at) = found.filter(|at| now < *at) {
             self.ground.breaks("found before it goes", || {

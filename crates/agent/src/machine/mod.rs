@@ -451,16 +451,22 @@ impl Machine {
     }
 
     /// What is held goes to the object store that the order names, with the keys of today: what is remembered beside the data has none.
-    fn take_storage(&mut self, order: &Order) {
-        if let (Some(holds), Some(storage)) = (&mut self.holds, &order.cluster.object_storage)
+    /// And a process that is started to leave does so where others hear of it: it was perhaps alone when the data came.
+    fn renew_held(&mut self, order: &Order) {
+        let Some(holds) = &mut self.holds else { return };
+        if let Some(storage) = &order.cluster.object_storage
             && holds.cluster.object_storage.as_ref() != Some(storage)
         {
             Arc::make_mut(holds).cluster.object_storage = Some(storage.clone());
         }
+        let seeds = &order.assignment.seeds;
+        if !seeds.is_empty() && holds.assignment.seeds != *seeds {
+            Arc::make_mut(holds).assignment.seeds.clone_from(seeds);
+        }
     }
 
     fn restored(&mut self, order: Arc<Order>) {
-        self.take_storage(&order);
+        self.renew_held(&order);
         if self.wanted.is_none() {
             self.accepted = (order.assignment.run == Run::Start).then(|| Arc::clone(&order));
             self.wanted = Some(order);
@@ -470,7 +476,7 @@ impl Machine {
     /// The highest epoch wins. The same epoch again may still bring other shared data for the same assignment, such as
     /// new S3 keys: it counts from the next start.
     fn assigned(&mut self, order: Arc<Order>, actions: &mut Vec<Action>) {
-        self.take_storage(&order);
+        self.renew_held(&order);
         if let Some(wanted) = &self.wanted {
             let newer = order.assignment.epoch > wanted.assignment.epoch;
             let refreshed = order.assignment == wanted.assignment && order.cluster != wanted.cluster;

@@ -914,3 +914,23 @@ fn what_is_held_goes_to_the_object_store_of_the_newest_order() {
     world.handle(Event::Assigned(with_storage(stop, "new")));
     assert_eq!(bucket(&world).as_deref(), Some("new"));
 }
+
+/// A unit that was alone when it took data leaves its rings where the others of today hear of it.
+#[test]
+fn who_is_started_to_leave_looks_for_those_who_are_there_now() {
+    let with_seeds = |ask: Ask, seeds: &[&str]| {
+        let mut order = (*order(ask)).clone();
+        order.assignment.seeds = seeds.iter().map(|seed| (*seed).to_owned()).collect();
+        Arc::new(order)
+    };
+    let seeds = |world: &World| world.machine.holds.as_ref().expect("something is held").assignment.seeds.clone();
+    let mut world = World::new(vec![]);
+    let ran = Ask { data: true, ..start(1, 0) };
+    world.marked = Some(with_seeds(ran, &["itself:7946"]));
+    world.handle(Event::Holds(with_seeds(ran, &["itself:7946"])));
+    let stop = Ask { epoch: 2, run: Run::Stop, ..ran };
+    world.handle(Event::Assigned(with_seeds(stop, &["other:7946"])));
+    assert_eq!(seeds(&world), ["other:7946"]);
+    world.handle(Event::Assigned(with_seeds(stop, &[])));
+    assert_eq!(seeds(&world), ["other:7946"], "nobody is there to be told");
+}

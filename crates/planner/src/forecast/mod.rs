@@ -53,7 +53,7 @@ pub fn forecast(observed: &Observed) -> Forecast {
         if changes.is_empty() && !carried && events.is_empty() {
             if let Some(until) = plan.held_until {
                 now = until;
-                record.note_found(&ideal.quiet());
+                record.note_found(&[ideal.quiet(), plan.settling.clone()].concat());
                 continue;
             }
             forecast.comes_to_rest = true;

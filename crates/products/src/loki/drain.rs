@@ -38,6 +38,9 @@ pub(super) fn held(assigned: &RoleSet, disk: &dyn Disk, ending: Ending) -> io::R
     Ok(may_hold.then(|| "lines may be in its log alone".to_owned()))
 }
 
+/// The list of index files is read anew after 60 s, which nobody can change, and the index itself every 10 s (`resync_interval`).
+pub(super) const FOUND_AFTER: Duration = Duration::from_secs(60 + 10 + 5);
+
 /// An ingester that leaves uploads all its chunks, and waits for the object store as long as it is away.
 const FLUSH_BUDGET: Duration = Duration::from_secs(20 * 60);
 /// The longest that the other roles may finish what they are at. In rest they are gone within 2 s.

@@ -35,10 +35,11 @@ const QUIESCE_INGESTERS: Quiesce = Quiesce {
     metrics_path: "/metrics",
     zero: &["cortex_ingester_memory_series", "cortex_ingester_oldest_unshipped_block_timestamp_seconds"],
     taken: BLOCKS,
-    visible_after: Duration::from_secs(
-        super::config::CLEANUP_INTERVAL_SECONDS + QUERIER_INDEX_SECONDS + SLACK_SECONDS,
-    ),
 };
+
+/// The compactor writes the index, and queriers read it.
+pub(super) const FOUND_AFTER: Duration =
+    Duration::from_secs(super::config::CLEANUP_INTERVAL_SECONDS + QUERIER_INDEX_SECONDS + SLACK_SECONDS);
 
 /// How old the bucket index may be that a querier goes by: it looks every minute, 20 % more or less, which is fixed in Mimir. Store-gateways
 /// look more often (`bucket_store.sync_interval`), at the same time.

@@ -117,6 +117,10 @@ impl Workload for Mimir {
         drain::quiesce(roles)
     }
 
+    fn found_after(&self) -> Duration {
+        drain::FOUND_AFTER
+    }
+
     fn leave_calls(&self, roles: &RoleSet) -> &'static [HttpCall] {
         drain::leave_calls(roles)
     }

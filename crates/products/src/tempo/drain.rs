@@ -57,6 +57,9 @@ pub(super) fn held(assigned: &RoleSet, disk: &dyn Disk, _: Ending) -> io::Result
     Ok((left > 0).then(|| format!("{left} block{plural} of traces not uploaded")))
 }
 
+/// Two looks at the object store (`blocklist_poll`): that of the one who writes the list of blocks, and that of who reads it.
+pub(super) const FOUND_AFTER: Duration = Duration::from_secs(2 * 15 + 2);
+
 /// An ingester uploads all that it holds at every SIGTERM, and waits for the object store as long as it is away.
 const FLUSH_BUDGET: Duration = Duration::from_secs(20 * 60);
 /// Querier and query-frontend do not end on SIGTERM at all (more than 100 s): their poller of the object store cannot be cancelled.

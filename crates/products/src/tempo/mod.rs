@@ -139,6 +139,10 @@ impl Workload for Tempo {
         None
     }
 
+    fn found_after(&self) -> Duration {
+        drain::FOUND_AFTER
+    }
+
     fn leave_calls(&self, roles: &RoleSet) -> &'static [HttpCall] {
         drain::leave_calls(roles)
     }
