@@ -3,12 +3,15 @@
 use anyhow::Context as _;
 use muster_testkit::servers;
 
-/// The monolithic Mimir, with which users start.
+/// The monolithic Mimir, with which users start, but for two minutes that units which go would stay: tests of transitions have these.
 ///
 /// # Errors
 /// It cannot be read.
 pub fn monolithic() -> anyhow::Result<String> {
-    example("mimir-monolithic")
+    const PRODUCT: &str = "  product: mimir\n";
+    let example = example("mimir-monolithic")?;
+    let (before, after) = example.split_once(PRODUCT).context("the example has no product")?;
+    Ok(format!("{before}{PRODUCT}  transitions: {{readHold: Never}}\n{after}"))
 }
 
 /// One of the examples, by its name without `.yaml`.

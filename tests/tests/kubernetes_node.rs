@@ -70,6 +70,9 @@ fn from_the_installation_to_the_end() {
         kubectl(&["apply", "-f", &example("object-store.yaml"), "-f", &example("mimir-monolithic.yaml")]);
         kubectl(&["wait", "--for=condition=Available", "coordinator/mimir", "--timeout=180s"]);
         wait_units(&site, "mimir-worker", 1).await;
+        // Units that go would stay two minutes longer, which another test sees.
+        let hold = r#"{"spec":{"transitions":{"readHold":"Never"}}}"#;
+        kubectl(&["patch", "coordinator", "mimir", "--type", "merge", "-p", hold]);
         say(&kubectl(&["get", "coordinators,workers,units"]));
         say(&kubectl(&["explain", "worker.spec"]));
         let gateway = gateway(&site, "mimir").await;

@@ -111,7 +111,8 @@ impl Holds {
         // With fewer that stay than a write needs nothing is written any more, however long they wait.
         let is_of_use = intended > copies / 2;
         let last = carry.departed.values().flatten().max();
-        let settled = last.and_then(|last| last.checked_add(found_after).ok()).filter(|settled| *settled > now);
+        let settled =
+            last.and_then(|last| last.checked_add(found_after).ok()).filter(|settled| *settled > now);
         for member in leavers {
             let can_quiesce = line.workload.quiesce(&member.unit.current_roles()).is_some();
             let hold = if can_quiesce && is_of_use {

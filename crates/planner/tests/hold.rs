@@ -19,6 +19,8 @@ fn active(units: u32, copies: i64) -> Cluster {
 fn active_of(product: Product, units: u32, copies: i64) -> Cluster {
     let mut cluster = Cluster::new(&[("all", worker(units, &["all"]))]);
     cluster.observed.spec.product = product.to_string();
+    cluster.observed.spec.version = None;
+    cluster.observed.spec.transitions = None;
     cluster.observed.spec.config = [("replication-factor".to_owned(), OptionValue::Integer(copies))].into();
     cluster.settle();
     assert!(cluster.status().starts_with("active"), "{}", cluster.status());
@@ -199,7 +201,8 @@ fn units_that_end_with_their_upload_leave_time_between_them() {
         assert!(there(&cluster).contains(&true), "{product}: a moment too early");
         cluster.now = until;
         rest(&mut cluster);
-        assert_eq!((there(&cluster), cluster.status().as_str()), ([false; 2], "active"), "{product}");
+        assert_eq!(there(&cluster), [false; 2], "{product}");
+        assert!(cluster.status().starts_with("active"), "{}", cluster.status());
 
         // With one copy each goes with what nobody else has, whoever went before.
         let mut one = active_of(product, 3, 1);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use muster_api::{CoordinatorSpec, ObjectStorageReference, WorkerSpec};
+use muster_api::{CoordinatorSpec, ObjectStorageReference, ReadHold, Transitions, WorkerSpec};
 use muster_model::{AppName, ObjectStorage, Reason, Revision, Secret, UnitName};
 use muster_planner::{
     CarryOver, ObjectStore, Observed, ObservedUnit, ObservedWorker, Plan, Probe, Seeds, Tls, plan,
@@ -115,6 +115,8 @@ impl Cluster {
             version: Some("2.17".to_owned()),
             units: 1,
             s3: Some(ObjectStorageReference { secret: "s3".to_owned() }),
+            // Time stands still here unless a test says otherwise.
+            transitions: Some(Transitions { read_hold: ReadHold::Never }),
             ..CoordinatorSpec::default()
         };
         let mut cluster = Self {

@@ -28,7 +28,8 @@ const LOOK: Duration = Duration::from_millis(200);
 pub async fn there_and_back(site: &Site, copies: u8) -> anyhow::Result<()> {
     let holders = u32::from(copies);
     let (one, many) = (monolithic(holders), apart(Product::Mimir, holders));
-    let more = Layout(many.0.iter().map(|app| App { units: app.units + u32::from(holds(app)), ..*app }).collect());
+    let more =
+        Layout(many.0.iter().map(|app| App { units: app.units + u32::from(holds(app)), ..*app }).collect());
     let nothing = Layout(Vec::new());
     let kubectl = |arguments: &[&str]| site.cluster.kubectl(arguments).map_err(anyhow::Error::msg);
     kubectl(&["apply", "-f", &example("object-store.yaml")])?;
@@ -84,12 +85,7 @@ fn edit(site: &Site, before: &Layout, after: &Layout) -> anyhow::Result<()> {
 }
 
 /// Waits until the cluster is as `after` asks, deletes the disks of units as they go, and kills on the way.
-async fn settle(
-    site: &Site,
-    before: &Layout,
-    after: &Layout,
-    mut kill: Option<Kill>,
-) -> anyhow::Result<()> {
+async fn settle(site: &Site, before: &Layout, after: &Layout, mut kill: Option<Kill>) -> anyhow::Result<()> {
     let gaining = &after.units() - &before.units();
     let mut leaving = &before.units() - &after.units();
     let deadline = Instant::now() + CARRIED_OUT;

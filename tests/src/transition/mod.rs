@@ -18,10 +18,10 @@ use nix::sys::signal::{Signal, kill as send};
 
 pub use cases::{Case, all, named};
 pub use kill::{Actor, Kill, Phase};
-pub use outcome::{Outcome, WRITE_GAP};
-pub use scene::{App, Layout, Starts, apart, monolithic, moved};
 pub(crate) use look::unsettled;
+pub use outcome::{Outcome, WRITE_GAP};
 pub(crate) use scene::coordinator;
+pub use scene::{App, Layout, Starts, apart, monolithic, moved};
 
 use look::Wiper;
 use traffic::{Traffic, count};

@@ -923,7 +923,8 @@ fn who_is_started_to_leave_looks_for_those_who_are_there_now() {
         order.assignment.seeds = seeds.iter().map(|seed| (*seed).to_owned()).collect();
         Arc::new(order)
     };
-    let seeds = |world: &World| world.machine.holds.as_ref().expect("something is held").assignment.seeds.clone();
+    let seeds =
+        |world: &World| world.machine.holds.as_ref().expect("something is held").assignment.seeds.clone();
     let mut world = World::new(vec![]);
     let ran = Ask { data: true, ..start(1, 0) };
     world.marked = Some(with_seeds(ran, &["itself:7946"]));

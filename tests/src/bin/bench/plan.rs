@@ -55,6 +55,41 @@ fn new_config(cluster: &Cluster, workers: u32, bar: Option<Duration>) -> Figure 
     }
 }
 
+/// How long one plan takes with 300 units of which every one has to do something, half-way: all give up one role for another.
+fn in_transition() -> Figure {
+    const BAR: Duration = Duration::from_millis(5);
+    const UNITS: u32 = 300;
+    let mut cluster = cluster(UNITS);
+    let applications = cluster.observed.workers.keys().cloned().collect::<Vec<_>>();
+    for (number, name) in applications.iter().enumerate() {
+        let next = ["write", "backend", "read"][number % 3];
+        cluster.worker(name.as_str()).spec.roles = worker(1, &[next]).roles;
+    }
+    // Long enough that some have changed and most have not.
+    for _ in 0..50 {
+        cluster.plan();
+        for unit in cluster.units() {
+            cluster.advance(&unit);
+        }
+    }
+    let mut times: Vec<Duration> = (0..50)
+        .map(|_| {
+            let started = Instant::now();
+            black_box(muster_planner::plan(black_box(&cluster.observed), cluster.now));
+            started.elapsed()
+        })
+        .collect();
+    times.sort_unstable();
+    let median = times[times.len() / 2];
+    let said = cluster.last.as_ref().and_then(|plan| plan.transition.as_ref()).map(|t| t.message.clone());
+    Figure {
+        what: format!("plan, {UNITS} worker units in transition ({})", said.as_deref().unwrap_or("none")),
+        measured: format!("{median:.1?}"),
+        bar: format!("{BAR:?}"),
+        holds: said.is_some() && median <= BAR,
+    }
+}
+
 pub(crate) fn figures() -> Vec<Figure> {
     let mut figures = Vec::new();
     let mut growth = Vec::new();
@@ -92,6 +127,7 @@ pub(crate) fn figures() -> Vec<Figure> {
             holds: quiet,
         });
     }
+    figures.push(in_transition());
     let (ten, most) = (growth[2], growth[3]);
     figures.push(Figure {
         what: "plan, time per unit, 3000 against 300".to_owned(),
