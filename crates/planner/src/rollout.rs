@@ -336,15 +336,21 @@ fn next_assignment(
     Some(member.unit.tell(next))
 }
 
-/// The gossip addresses of the first units of the workers.
+/// The gossip addresses of the first units of the workers. While none of those is there yet that are to stay, the first one that is there is
+/// named too, though it is about to go: without it, those who come would not find those who are there.
 fn unit_seeds(members: &[Member<'_>]) -> Vec<String> {
-    let mut running: Vec<_> = members
-        .iter()
-        .filter(|m| matches!(m.want, Want::Run(_)) || (m.want == Want::Hold && m.unit.is_told_to_run()))
-        .filter_map(|m| Some((m.name.number(), m.name.application(), m.unit.address.as_deref()?)))
-        .collect();
-    running.sort_unstable();
-    running.into_iter().take(SEEDS).map(|(_, _, address)| host_and_port(address, GOSSIP_PORT)).collect()
+    let stays =
+        |m: &&Member<'_>| matches!(m.want, Want::Run(_)) || (m.want == Want::Hold && m.unit.is_told_to_run());
+    let place =
+        |m: &Member<'_>| Some((m.name.number(), m.name.application().clone(), m.unit.address.clone()?));
+    let mut staying: Vec<_> = members.iter().filter(stays).filter_map(place).collect();
+    staying.sort_unstable();
+    staying.truncate(SEEDS);
+    let is_there = |m: &&Member<'_>| m.unit.is_ready();
+    if !members.iter().filter(stays).any(|m| is_there(&m)) {
+        staying.extend(members.iter().filter(is_there).filter_map(place).min());
+    }
+    staying.into_iter().map(|(_, _, address)| host_and_port(&address, GOSSIP_PORT)).collect()
 }
 
 /// Whether the unit is to run something that is expected to stay.

@@ -585,6 +585,22 @@ fn seeds_change_without_restarting_anything() {
     assert_eq!(first.report.unwrap().applied, before.unwrap().applied);
 }
 
+/// Whoever comes in place of another must find it, or there would be two rings.
+#[test]
+fn units_that_replace_all_others_at_once_find_them() {
+    let mut cluster = monolith(1);
+    let old = format!("{}:7946", cluster.unit(&unit("w/0")).address.clone().unwrap());
+    cluster.deploy("new", worker(2, &["all"]));
+    cluster.worker("w").removing = true;
+    cluster.plan();
+    cluster.plan();
+    let seeds = |cluster: &mut Cluster| cluster.unit(&unit("new/0")).assigned.clone().unwrap().seeds;
+    assert!(seeds(&mut cluster).contains(&old), "{:?}", seeds(&mut cluster));
+    cluster.settle();
+    assert!(!seeds(&mut cluster).contains(&old), "it is gone");
+    assert_eq!(seeds(&mut cluster).len(), 2);
+}
+
 #[test]
 fn copies_are_chosen_once_and_never_become_fewer() {
     let mut one = monolith(1);
