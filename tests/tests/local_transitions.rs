@@ -34,6 +34,16 @@ async fn mimir_with_three_copies_splits_without_a_failed_write() -> anyhow::Resu
     Ok(())
 }
 
+/// Each has a role that nobody else has: a temporary worker stands in for both, and goes with its disk.
+#[tokio::test]
+async fn units_of_mimir_trade_their_roles_without_a_gap() -> anyhow::Result<()> {
+    let outcome = run("mimir-1 roles-traded").await?;
+    nothing_lost(&outcome)?;
+    restarts_are_the_fewest(&outcome)?;
+    ensure!(outcome.write_gap <= WRITE_GAP, "no write for {:?}:\n{}", outcome.write_gap, outcome.why());
+    Ok(())
+}
+
 #[tokio::test]
 async fn loki_with_one_copy_splits_and_loses_nothing() -> anyhow::Result<()> {
     nothing_lost(&run("loki-1 monolithic-to-scalable").await?)

@@ -76,7 +76,7 @@ pub struct CoordinatorSpec {
     /// What happens to running services when a required role is missing.
     #[serde(default)]
     pub on_incoherent: OnIncoherent,
-    /// How units give up roles.
+    /// How units give up roles, and what stands in for them meanwhile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transitions: Option<Transitions>,
     /// The server certificate. Plain HTTP when absent.
@@ -198,13 +198,16 @@ pub enum OnIncoherent {
     Hold,
 }
 
-/// How units give up roles.
+/// How units give up roles, and what stands in for them meanwhile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Transitions {
     /// Whether units that are about to give up data wait until everybody finds in the object store what was uploaded.
     #[serde(default)]
     pub read_hold: ReadHold,
+    /// Whether a temporary worker that runs everything stands in where units trade roles that nobody else has.
+    #[serde(default)]
+    pub temporary_worker: TemporaryWorker,
 }
 
 /// Whether units that are about to give up data wait until everybody finds in the object store what was uploaded.
@@ -215,6 +218,16 @@ pub enum ReadHold {
     #[default]
     Auto,
     /// They go as soon as it is uploaded. Queries miss it for a while.
+    Never,
+}
+
+/// Whether a temporary worker that runs everything stands in where units trade roles that nobody else has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub enum TemporaryWorker {
+    /// It is made, serves until the others have changed, uploads what it holds, and goes. It is called NAME-transition.
+    #[default]
+    Auto,
+    /// Nothing stands in: such a role has no ready unit until one of them is ready with it.
     Never,
 }
 

@@ -21,14 +21,14 @@ use serde_json::Value;
 
 pub use coordinator::{
     Coordinator, CoordinatorSpec, CoordinatorStatus, Endpoints, Images, ObjectStorageReference, OnIncoherent,
-    OptionValue, ReadHold, RolloutStatus, TlsReference, Transitions,
+    OptionValue, ReadHold, RolloutStatus, TemporaryWorker, TlsReference, Transitions,
 };
 pub use document::{Document, DocumentError, Kind, secret_values};
 pub use model_status::{ApplicationStatus, FORMAT_VERSION, ModelStatus, UnitView};
 pub use status::{Abandoned, Condition, ConditionStatus, ConditionType};
 pub use transition::{TransitionPhase, TransitionStatus, TransitionWork};
 pub use unit::{Unit, UnitSpec, UnitStatus};
-pub use worker::{Retain, Storage, UnitStatusMessage, Worker, WorkerSpec, WorkerStatus};
+pub use worker::{Retain, Storage, TEMPORARY_LABEL, UnitStatusMessage, Worker, WorkerSpec, WorkerStatus};
 
 /// A quantity, as `ResourceRequirements` has it (`k8s.io/apimachinery/pkg/api/resource`).
 const QUANTITY: &str = r"^[+-]?([0-9]+|[0-9]+\.[0-9]*|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?$";

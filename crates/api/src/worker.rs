@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::Condition;
 
+/// The label of a coordinator's temporary worker, which the coordinator made itself and takes away again. It counts on that worker alone.
+pub const TEMPORARY_LABEL: &str = "muster.dev/temporary";
+
 /// A worker: units that run the coordinator's product with the same roles.
 #[derive(CustomResource, Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[kube(
@@ -90,6 +93,23 @@ pub struct WorkerSpec {
     /// More labels for the units' pods. Kubernetes only.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
+}
+
+impl Worker {
+    /// The temporary worker of a coordinator, with what only its substrate adds left out.
+    #[must_use]
+    pub fn temporary(name: &str, spec: WorkerSpec) -> Self {
+        let mut worker = Self::new(name, spec);
+        worker.metadata.labels = Some([(TEMPORARY_LABEL.to_owned(), "true".to_owned())].into());
+        worker
+    }
+
+    /// Whether a coordinator made this worker itself, for a while.
+    #[must_use]
+    pub fn is_temporary(&self) -> bool {
+        let labels = self.metadata.labels.as_ref();
+        labels.is_some_and(|labels| labels.get(TEMPORARY_LABEL).is_some_and(|value| value == "true"))
+    }
 }
 
 fn one() -> u32 {

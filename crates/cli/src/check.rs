@@ -204,6 +204,7 @@ pub(crate) fn observe(named: &[(AppName, &Document)]) -> Vec<(Observed, Option<F
             object_store,
             tls: tls(coordinator, named),
             remote_write: remote_write(coordinator, &coordinators, named),
+            temporary_name_taken: false,
             seeds: Seeds::Units,
             obstacles: Vec::new(),
             carry: CarryOver::default(),
@@ -271,7 +272,7 @@ fn workers<'a>(
 }
 
 fn observed(worker: &Worker) -> ObservedWorker {
-    ObservedWorker { spec: worker.spec.clone(), removing: false, units: BTreeMap::new(), unreadable: false }
+    ObservedWorker { spec: worker.spec.clone(), ..ObservedWorker::default() }
 }
 
 /// The coordinator's object store, and a remark where the documents leave it to whoever runs them.

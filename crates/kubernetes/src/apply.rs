@@ -3,7 +3,7 @@
 //! 1. Secrets and Roles: what assignments and RoleBindings are about to name.
 //! 2. The coordinator's status, if it has something new to remember: nothing is told to a unit that would be forgotten.
 //!    Where any of these is refused, that is said, and nothing else is done.
-//! 3. What pods need to come up.
+//! 3. What pods need to come up, and the temporary worker.
 //! 4. StatefulSets, Units, and pods that are made anew, all at once.
 //! 5. Statuses.
 //! 6. Finalizers of what has no unit left.
@@ -24,7 +24,7 @@ use muster_api::{Coordinator, Unit, Worker};
 use muster_manifests::names::{APPLICATION_LABEL, pod_name, unit_number};
 use muster_manifests::{Deployment, Object, UnitObject, objects, unit};
 use muster_model::{AppName, Finding, Reason, UnitName, WorkloadStatus};
-use muster_planner::{Observed, Plan, PlannedApplication};
+use muster_planner::{Observed, Plan, PlannedApplication, Published};
 use tokio::time::Instant;
 
 use crate::cache::Cache;
@@ -33,7 +33,7 @@ use crate::key::Key;
 use crate::packed::ASSIGNMENT;
 use crate::quantity;
 use crate::report;
-use crate::write::{Mode, Pending, WriteError, seen_coordinator, seen_worker};
+use crate::write::{Mode, Pending, WriteError, seen_coordinator, seen_new_worker, seen_worker};
 
 /// How many writes of one coordinator are under way at once.
 const AT_ONCE: usize = 8;
@@ -156,6 +156,7 @@ impl<'a> Application<'a> {
             return applied;
         }
 
+        first.extend(self.temporary(&deployment));
         applied.all(first).await;
         rest.extend(prune);
         rest.extend(self.units(&deployment));
@@ -249,6 +250,25 @@ impl<'a> Application<'a> {
                 put!(*object, stateful_sets)
             }
         }
+    }
+
+    /// Makes the temporary worker, or removes it as a user removes one.
+    fn temporary(&self, deployment: &Deployment<'_>) -> Vec<Write<'a>> {
+        let writer = &self.context.writer;
+        let Published { deploy, withdraw, .. } = self.plan.changes(self.observed);
+        let made = deploy.map(|temporary| {
+            let worker = deployment.temporary_worker(&temporary);
+            self.write_of(self.name, async move {
+                let made = writer.make(&worker).await?;
+                Ok(Some(seen_new_worker(&made)))
+            })
+        });
+        let worker = withdraw.and_then(|name| self.workers.get(&name));
+        let removed = worker.map(|worker| {
+            let (key, uid) = (Key::of(worker.as_ref()), worker.uid());
+            self.write_of(self.name, async move { writer.delete::<Worker>(&key, uid).await.map(|()| None) })
+        });
+        made.into_iter().chain(removed).collect()
     }
 
     /// Objects that an earlier plan asked for and this one does not. Only of kinds that come and go with what users ask for.

@@ -109,10 +109,15 @@ pub(crate) fn attached_workers(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use kube::runtime::watcher::Event;
+    use muster_api::TEMPORARY_LABEL;
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::gather::{Probed, Remembered, gather};
+    use crate::secrets::Named;
 
     const AT: [&str; 2] = ["2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"];
 
@@ -206,6 +211,33 @@ mod tests {
         assert_eq!(decided_by("w", &runs), Some("mimir".to_owned()));
         let attached = attached_workers(&key("mimir"), &runs);
         assert!(attached.values().all(|worker| worker.0.is_err()) && attached.len() == 1);
+    }
+
+    #[test]
+    fn a_temporary_worker_is_told_from_those_of_users() {
+        let gathered = |more: Value| {
+            let caches = caches(&[coordinator("mimir", AT[0], &mimir()), more]);
+            let name = AppName::new("mimir").unwrap();
+            let object: Coordinator = serde_json::from_value(coordinator("mimir", AT[0], &mimir())).unwrap();
+            let remembered = Remembered { carry: None, obstacles: Vec::new(), awaited: &BTreeSet::new() };
+            let (probed, named) = (Probed::new(), Named::default());
+            let observed =
+                gather(&key("mimir"), &name, &object, &caches, &probed, &named, remembered).observed;
+            let temporary = observed.workers.values().any(|worker| worker.temporary);
+            (temporary, observed.temporary_name_taken)
+        };
+        let with_label = |mut worker: Value| {
+            worker["metadata"]["labels"] = json!({ TEMPORARY_LABEL: "true" });
+            worker
+        };
+        let related = json!({"coordinator": "mimir"});
+        let name = "mimir-transition";
+        assert_eq!(gathered(with_label(worker(name, AT[1], &related))), (true, false));
+        // What merely has the label or the name is a user's.
+        assert_eq!(gathered(with_label(worker("w", AT[1], &related))), (false, false));
+        assert_eq!(gathered(worker(name, AT[1], &related)), (false, false));
+        assert_eq!(gathered(worker(name, AT[1], &json!({}))), (false, true));
+        assert_eq!(gathered(coordinator(name, AT[1], &mimir())), (false, true));
     }
 
     #[test]

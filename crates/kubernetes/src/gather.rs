@@ -17,7 +17,7 @@ use muster_model::{
 };
 use muster_planner::{
     CarryOver, Claim, ObjectStore, Observed, ObservedUnit, ObservedWorker, Probe, RemoteWriteTarget, Seeds,
-    Tls, contested,
+    Temporary, Tls, contested,
 };
 use muster_relation::{Assignment, ClusterData, Report};
 use muster_s3::store_revision;
@@ -136,6 +136,7 @@ pub(crate) fn gather(
                     removing,
                     units: units(key, worker, caches),
                     unreadable: unreadable.contains(worker),
+                    temporary: Temporary::is(object, name),
                 };
                 (worker.clone(), observed)
             })
@@ -143,6 +144,9 @@ pub(crate) fn gather(
         object_store,
         tls: tls(coordinator, named.tls.as_deref()),
         remote_write: remote_write(key, coordinator, caches, named),
+        temporary_name_taken: Temporary::name_for(name).is_some_and(|temporary| {
+            !workers.contains_key(&temporary) && exists(&key.sibling(&temporary), caches)
+        }),
         seeds: Seeds::Name(gossip_address(name, &key.namespace)),
         obstacles,
         carry: carry(key, name, coordinator, caches, remembered.carry),
@@ -165,6 +169,11 @@ pub(crate) fn gather(
         }
     }
     Gathered { observed, workers, store }
+}
+
+/// Whether an application has a name.
+fn exists(key: &Key, caches: &Caches) -> bool {
+    caches.workers.get(key).is_some() || coordinator_named(key, caches).is_some()
 }
 
 /// Takes in what people consented to lose with units of an application.

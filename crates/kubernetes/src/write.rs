@@ -10,7 +10,7 @@ use std::fmt::Debug;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::{DeserializeGuard, ObjectMeta};
 use kube::runtime::reflector::ObjectRef;
 use kube::{Client, Resource, ResourceExt as _};
@@ -326,6 +326,13 @@ impl Writer {
             .await
     }
 
+    /// Makes an object that is the coordinator's own and people's to change afterwards. One that is there is a conflict.
+    pub(crate) async fn make<K: Kind>(&self, object: &K) -> Result<K, WriteError> {
+        let key = Key::of(object);
+        let params = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
+        self.ask::<K, _>(&key, "create", self.api::<K>(&key).create(&params, object)).await
+    }
+
     /// Deletes this very object. One that is gone already is no error.
     pub(crate) async fn delete<K: Kind>(&self, key: &Key, uid: Option<String>) -> Result<(), WriteError> {
         let preconditions = Preconditions { uid, resource_version: None };
@@ -407,7 +414,16 @@ pub(crate) fn seen_coordinator(written: &impl Resource) -> Pending {
 
 /// What to wait for after a write of a worker.
 pub(crate) fn seen_worker(written: &impl Resource) -> Pending {
-    seen(written, true, |caches, key| caches.workers.get(key).map(|object| version(object.as_ref())))
+    seen(written, true, worker_version)
+}
+
+/// What to wait for after a worker was made.
+pub(crate) fn seen_new_worker(written: &impl Resource) -> Pending {
+    seen(written, false, worker_version)
+}
+
+fn worker_version(caches: &Caches, key: &Key) -> Option<u64> {
+    caches.workers.get(key).map(|object| version(object.as_ref()))
 }
 
 /// `was_there`: whether the object was there before the write. Such a one that is gone from the cache was deleted since.

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use muster_api::{Document, Kind, MAX_UNITS, ObjectStorageReference};
+use muster_api::{Document, Kind, MAX_UNITS, ObjectStorageReference, Worker};
 use muster_model::AppName;
+use muster_planner::{Published, Temporary};
 
 use crate::state::{OBJECT_STORE_APP, State, Stored, document_name};
 
@@ -182,6 +183,18 @@ pub(crate) fn delete(state: &mut State, kind: Kind, name: &AppName) -> Result<bo
     Ok(true)
 }
 
+/// Writes what a plan changes of the temporary worker's document. That is no edit of anybody's: nobody who edits need look again.
+pub(crate) fn temporary_worker(state: &mut State, changes: &Published) {
+    if let Some(Temporary { name, spec }) = &changes.deploy {
+        let worker = Worker::temporary(name.as_str(), spec.clone());
+        write(state, Document::Worker(Box::new(worker)), None);
+    }
+    let withdrawn = changes.withdraw.as_ref();
+    if let Some(stored) = withdrawn.and_then(|name| state.find_mut(Kind::Worker, name.as_str())) {
+        stored.removing = true;
+    }
+}
+
 /// The S3 applications that coordinators of `documents` name and that neither the documents nor the model have.
 #[must_use]
 pub(crate) fn missing_object_stores(
@@ -206,7 +219,10 @@ pub(crate) fn missing_object_stores(
 
 #[cfg(test)]
 mod tests {
+    use muster_api::WorkerSpec;
+
     use super::*;
+    use crate::gather::{Live, gather};
 
     const MODEL: &str = "
 apiVersion: muster.dev/v1alpha1
@@ -282,6 +298,41 @@ spec: {coordinator: mimir}
         assert!(delete(&mut state, Kind::Worker, &worker).unwrap());
         assert!(!delete(&mut state, Kind::Worker, &worker).unwrap());
         assert_eq!(apply(&mut state, documents(MODEL), false), Err(EditError::Removing(worker)));
+    }
+
+    #[test]
+    fn a_temporary_worker_is_told_from_those_of_users() {
+        let mut state = state();
+        let observed = |state: &State| gather(state, &Live::default()).remove(0);
+        let name = AppName::new("mimir-transition").unwrap();
+        let spec = WorkerSpec { coordinator: Some("mimir".to_owned()), units: 1, ..WorkerSpec::default() };
+        let deploy = Some(Temporary { name: name.clone(), spec: spec.clone() });
+        let before = state.edits;
+        temporary_worker(&mut state, &Published { deploy, ..Published::default() });
+        assert_eq!(state.edits, before);
+        let there = observed(&state);
+        assert!(there.workers[&name].temporary && !there.temporary_name_taken);
+        assert_eq!(there.workers[&name].spec, spec);
+        // The file that the model was made from says nothing of it.
+        assert!(!apply_file(&mut state, documents(MODEL)).unwrap());
+        temporary_worker(&mut state, &Published { withdraw: Some(name.clone()), ..Published::default() });
+        assert!(state.find(Kind::Worker, name.as_str()).unwrap().removing);
+
+        let of_users = [
+            ("Worker", "coordinator: mimir", false),
+            ("Worker", "coordinator: other", true),
+            ("Coordinator", "product: loki", true),
+        ];
+        for (kind, spec, taken) in of_users {
+            let mut state = self::state();
+            let document = format!(
+                "{{apiVersion: muster.dev/v1alpha1, kind: {kind}, metadata: {{name: {name}}}, spec: {{{spec}}}}}"
+            );
+            assert!(apply(&mut state, documents(&document), true).unwrap());
+            let there = observed(&state);
+            assert!(there.workers.values().all(|worker| !worker.temporary));
+            assert_eq!(there.temporary_name_taken, taken, "{kind} {spec}");
+        }
     }
 
     #[test]

@@ -245,6 +245,7 @@ impl Engine {
     /// Writes what a plan decides into the state.
     fn carry_out(&mut self, observed: &Observed, plan: &Plan) {
         let changes = plan.changes(observed);
+        edits::temporary_worker(&mut self.state, &changes);
         for unit in &changes.remove {
             self.state.units.remove(unit);
         }

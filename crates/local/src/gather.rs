@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use muster_api::Document;
 use muster_model::{AppName, ObjectStorage, Revision, TlsMaterial, UnitName};
 use muster_planner::{
-    Claim, ObjectStore, Observed, ObservedUnit, ObservedWorker, Probe, RemoteWriteTarget, Seeds, Tls,
-    contested,
+    Claim, ObjectStore, Observed, ObservedUnit, ObservedWorker, Probe, RemoteWriteTarget, Seeds, Temporary,
+    Tls, contested,
 };
 use muster_relation::Report;
 use muster_s3::store_revision;
 
-use crate::state::State;
+use crate::state::{State, document_name};
 
 /// What is known of the units right now.
 #[derive(Debug, Default)]
@@ -58,6 +59,7 @@ pub(crate) fn gather(state: &State, live: &Live) -> Vec<Observed> {
                 object_store,
                 tls: tls(state, coordinator),
                 remote_write: remote_write(state, coordinator),
+                temporary_name_taken: name_taken(state, name),
                 seeds: Seeds::Units,
                 obstacles: Vec::new(),
                 carry: state.carry.get(name).cloned().unwrap_or_default(),
@@ -143,6 +145,18 @@ fn units(state: &State, live: &Live, app: &AppName) -> BTreeMap<u32, ObservedUni
         .collect()
 }
 
+/// Whether an application other than a coordinator's own workers has the name of its temporary worker.
+fn name_taken(state: &State, coordinator: &AppName) -> bool {
+    let Some(name) = Temporary::name_for(coordinator) else { return false };
+    state.documents.iter().any(|stored| match &stored.document {
+        Document::Worker(worker) => {
+            let related = worker.spec.coordinator.as_deref() == Some(coordinator.as_str());
+            document_name(&stored.document) == name.as_str() && (!related || stored.removing)
+        }
+        other => document_name(other) == name.as_str(),
+    })
+}
+
 /// The workers whose units carry this coordinator's assignments, or that wait for their first one from it.
 fn workers(state: &State, live: &Live, coordinator: &AppName) -> BTreeMap<AppName, ObservedWorker> {
     state
@@ -154,6 +168,7 @@ fn workers(state: &State, live: &Live, coordinator: &AppName) -> BTreeMap<AppNam
                 removing,
                 units: units(state, live, &name),
                 unreadable: false,
+                temporary: Temporary::is(worker, coordinator),
             };
             match state.attached.get(&name) {
                 Some(attached) if attached == coordinator => Some(observed(removing || !related)),

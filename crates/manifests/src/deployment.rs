@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use kube::{Resource, ResourceExt as _};
 use muster_api::{Coordinator, Worker};
 use muster_model::AppName;
-use muster_planner::{Observed, Plan};
+use muster_planner::{Observed, Plan, Temporary};
 
 use crate::line::Line;
 use crate::names::{APPLICATION_LABEL, COORDINATOR_LABEL, MANAGED_BY_LABEL, MANAGER};
@@ -79,6 +79,17 @@ impl Deployment<'_> {
     /// The metadata of an object that the coordinator owns.
     pub(crate) fn of_coordinator(&self, coordinator: &AppName, name: impl Into<String>) -> ObjectMeta {
         self.meta(coordinator, coordinator, name.into(), self.coordinator)
+    }
+
+    /// The temporary worker of the coordinator, which goes with it whatever happens.
+    #[must_use]
+    pub fn temporary_worker(&self, temporary: &Temporary) -> Worker {
+        let mut worker = Worker::temporary(temporary.name.as_str(), temporary.spec.clone());
+        let labels = worker.metadata.labels.get_or_insert_default();
+        labels.insert(MANAGED_BY_LABEL.to_owned(), MANAGER.to_owned());
+        worker.metadata.namespace = Some(self.namespace.to_owned());
+        worker.metadata.owner_references = Some(vec![owner_reference(self.coordinator)]);
+        worker
     }
 
     /// The metadata of an object that a worker owns.

@@ -46,6 +46,8 @@ reasons! {
     NameTaken,
     /// An object that a deployment needs is there already and belongs to somebody else. It is not overwritten.
     ForeignObject,
+    /// Units trade roles that nobody else has, and no temporary worker can stand in: its name is taken, or would be too long.
+    NoTemporaryWorker,
     /// The API server refused a write.
     WriteRefused,
     /// The disks that units have are not what is asked for now, and stay.

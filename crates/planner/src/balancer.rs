@@ -33,32 +33,34 @@ pub(crate) fn balancer(
     leaving: &BTreeSet<UnitName>,
 ) -> Balancer {
     let routed = routed(listeners);
-    let mut provided = provided(members, line);
+    let mut provided = provided(members, line, &BTreeSet::new());
+    let lasting = self::provided(members, line, leaving);
     let answers_alone = |roles: &RoleSet, role: Role, provided: &RoleSet| {
         roles.contains(Role::All)
             || line.workload.relies_on(role).is_none_or(|needed| provided.contains(needed))
     };
     let mut hosts: BTreeMap<Role, Vec<&str>> = BTreeMap::new();
     let mut expected: BTreeMap<Role, Vec<&str>> = BTreeMap::new();
-    let mut add = |serves: &dyn Fn(&Member<'_>) -> bool| {
+    let mut add = |serves: &dyn Fn(&Member<'_>) -> bool, provided: &RoleSet| {
         // A role that has a unit already wants no other of this kind.
         let roles: RoleSet = routed.iter().filter(|role| !hosts.contains_key(role)).collect();
         for member in members.iter().filter(|m| serves(m)) {
             let Some(address) = member.unit.address.as_deref() else { continue };
             let current = member.unit.current_roles();
             for role in line.table.expand(&current).iter().filter(|role| roles.contains(*role)) {
-                if answers_alone(&current, role, &provided) {
+                if answers_alone(&current, role, provided) {
                     hosts.entry(role).or_default().push(address);
                 }
             }
         }
     };
-    add(&|m| m.unit.is_ready() && !leaving.contains(&m.name));
+    // Where others serve, nobody is sent to a unit that relies on one which is about to go.
+    add(&|m| m.unit.is_ready() && !leaving.contains(&m.name), &lasting);
     // Where a role has no such unit, one that is told something new and still answers is better than none: it may refuse
     // the new config, and serves until it stops.
-    add(&|m| m.unit.is_told_to_run() && m.unit.answers());
+    add(&|m| m.unit.is_told_to_run() && m.unit.answers(), &provided);
     // One that nobody sees may serve all the same: a node whose kubelet is silent still runs its pods.
-    add(&|m| m.unit.is_told_to_run() && m.unit.answered());
+    add(&|m| m.unit.is_told_to_run() && m.unit.answered(), &provided);
     // Those that are on their way serve as soon as they can, without another document in between.
     let opening = !observed.carry.opened && !is_complete(members, line);
     let unready = || members.iter().filter(|m| !m.unit.is_ready());
@@ -145,10 +147,11 @@ pub(crate) fn routed(listeners: &[Listener]) -> RoleSet {
     targets(listeners).map(|upstream| upstream.role).collect()
 }
 
-/// The roles that units answer in and that other units can rely on. What `all` runs serves its own process only.
-fn provided(members: &[Member<'_>], line: &Line) -> RoleSet {
+/// The roles that units other than those that are `leaving` answer in, and that other units can rely on. What `all` runs serves its own
+/// process only.
+fn provided(members: &[Member<'_>], line: &Line, leaving: &BTreeSet<UnitName>) -> RoleSet {
     let mut provided = RoleSet::new();
-    for member in members.iter().filter(|m| m.unit.answered()) {
+    for member in members.iter().filter(|m| m.unit.answered() && !leaving.contains(&m.name)) {
         let roles = member.unit.current_roles();
         if !roles.contains(Role::All) {
             provided.extend(line.table.expand(&roles).iter());

@@ -5,7 +5,8 @@
 //! [`Finding`](muster_model::Finding) in the plan, never an error. The substrates gather [`Observed`] and carry out [`Plan`].
 //!
 //! The steps, each a module: [`validate`](self) the documents, decide on the `gate`, make the `config`, roll it out unit by unit
-//! (`rollout`) with a way back for what does not work (`trial`), let go what a person gives up (`abandon`), lay out the load `balancer`, and word the `status`.
+//! (`rollout`) with a way back for what does not work (`trial`), let go what a person gives up (`abandon`), let a `temporary` worker stand in
+//! where units trade roles, lay out the load `balancer`, and word the `status`.
 //! [`preview`](fn@preview) says what an edit would change, [`forecast`](fn@forecast) which steps are taken then, [`specimens`] what units would be told if there were any.
 
 mod abandon;
@@ -24,6 +25,7 @@ mod remote_write;
 mod rollout;
 mod specimen;
 mod status;
+mod temporary;
 mod transition;
 mod trial;
 mod validate;
@@ -38,3 +40,4 @@ pub use preview::{Change, Preview, Rendition, preview};
 pub use remote_write::RemoteWriteTarget;
 pub use specimen::{Specimen, Specimens, specimens};
 pub use status::unrelated_worker;
+pub use temporary::Temporary;

@@ -41,6 +41,8 @@ pub struct Observed {
     pub remote_write: BTreeMap<String, RemoteWriteTarget>,
     /// Where new units find others to gossip with.
     pub seeds: Seeds,
+    /// Whether an application that does not belong to this coordinator has the [name](crate::Temporary::name_for) of its temporary worker.
+    pub temporary_name_taken: bool,
     /// What the substrate could not do, in its words.
     pub obstacles: Vec<Finding>,
     /// What the last plan decided and this one must remember.
@@ -58,7 +60,7 @@ pub enum Seeds {
 }
 
 /// One worker application.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct ObservedWorker {
     /// Its spec.
     pub spec: WorkerSpec,
@@ -68,6 +70,8 @@ pub struct ObservedWorker {
     pub units: BTreeMap<u32, ObservedUnit>,
     /// Whether its document cannot be read, and the spec is no more than what its units show. They stay as they are.
     pub unreadable: bool,
+    /// Whether the coordinator made it itself, for a while: it serves, but is nothing that anybody asked for.
+    pub temporary: bool,
 }
 
 /// One unit that exists.

@@ -65,10 +65,13 @@ impl Peers {
     }
 }
 
-/// The units that may be such a peer: those with an earlier role of the list first, then by name.
+/// The units that may be such a peer: those with an earlier role of the list first, then by name. What goes soon is turned to by nobody:
+/// all would have to be changed again.
 fn candidates<'a>(members: &'a [Member<'a>], peer: &Peer) -> Vec<&'a Member<'a>> {
     let rank = |member: &Member<'_>| match &member.want {
-        Want::Run(roles) => peer.provided_by.iter().position(|role| roles.contains(*role)),
+        Want::Run(roles) if !member.temporary => {
+            peer.provided_by.iter().position(|role| roles.contains(*role))
+        }
         _ => None,
     };
     let mut ranked: Vec<_> = members.iter().filter_map(|member| Some((rank(member)?, member))).collect();
@@ -143,6 +146,7 @@ mod tests {
             name: AppName::new(*app).unwrap().unit(*number),
             unit,
             want: Want::Run(RoleSet::from([*role])),
+            temporary: false,
         };
         units.iter().map(member).collect()
     }

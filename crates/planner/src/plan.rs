@@ -22,6 +22,7 @@ use crate::peers::Peers;
 use crate::remote_write;
 use crate::rollout::{Coming, Course, Halt, Member, Others, Rollout, Trouble, Want, rollout};
 use crate::status::{self, Progress};
+use crate::temporary::{self, Temporary};
 use crate::transition::{self, AskedRoles, Scene};
 use crate::trial::{DEADLINE_SECONDS, Terms, Trials};
 use crate::validate::{self, Declared, Line};
@@ -52,6 +53,8 @@ pub struct Plan {
     pub balancers: PlannedApplication,
     /// Each worker's units.
     pub workers: BTreeMap<AppName, PlannedApplication>,
+    /// The temporary worker that is to be there.
+    pub temporary: Option<Temporary>,
     /// Units that are to be made anew now: what carries them is deleted and comes back as the application asks. Their disks stay.
     pub replace: BTreeSet<UnitName>,
     /// What every unit, of workers and of the load balancer, is to be told. A unit that is not named is told nothing.
@@ -91,6 +94,10 @@ pub struct PlannedApplication {
 /// What a plan changes of what is there.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Published {
+    /// The temporary worker to make.
+    pub deploy: Option<Temporary>,
+    /// The temporary worker to remove, as a user removes one.
+    pub withdraw: Option<AppName>,
     /// Units to make.
     pub create: BTreeSet<UnitName>,
     /// Units to take away. They have stopped.
@@ -105,7 +112,9 @@ impl Published {
     /// Whether there is nothing to do.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.create.is_empty() && self.remove.is_empty() && self.replace.is_empty() && self.assign.is_empty()
+        let same_workers = self.deploy.is_none() && self.withdraw.is_none();
+        let same_units = self.create.is_empty() && self.remove.is_empty() && self.replace.is_empty();
+        same_workers && same_units && self.assign.is_empty()
     }
 }
 
@@ -113,7 +122,13 @@ impl Plan {
     /// What carrying out this plan changes.
     #[must_use]
     pub fn changes(&self, observed: &Observed) -> Published {
-        let mut changes = Published { replace: self.replace.clone(), ..Published::default() };
+        let there = temporary::present(observed);
+        let mut changes = Published {
+            deploy: self.temporary.clone().filter(|_| there.is_none()),
+            withdraw: there.map(|there| there.name).filter(|_| self.temporary.is_none()),
+            replace: self.replace.clone(),
+            ..Published::default()
+        };
         let mut compare =
             |app: &AppName, wanted: Option<&PlannedApplication>, there: &BTreeMap<u32, ObservedUnit>| {
                 let none = BTreeSet::new();
@@ -245,6 +260,7 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
         holds: &holds,
         gives_up: gate::gives_up(observed),
         abandonments: &abandonments,
+        temporary_may_come: temporary::may_come(observed),
     };
     let rollout =
         rollout(&members, &coming, course, &Others { seeds: &observed.seeds, peers: &peers }, &|unit| {
@@ -254,6 +270,9 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
                 // What is removed does not wait for a certificate; nginx tries another unit.
                 || !has_certificate
         });
+
+    temporary::unavailable(observed, &rollout, &mut findings);
+    let temporary = temporary::wanted(observed, &line, &members, &coming, &rollout, gate);
 
     let mut out = rollout.leaving_balancer.clone();
     out.extend(rollout.replace.iter().cloned());
@@ -312,6 +331,7 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
         gate,
         target.as_ref(),
         &asked_roles(&declared),
+        temporary.as_ref(),
     ));
     let is_mere_rollout = under_way.as_ref().is_some_and(|(transition, _)| transition.is_mere_rollout());
     let (kept, transition) = under_way.unzip();
@@ -349,6 +369,7 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
         transition,
         balancers,
         workers,
+        temporary,
         coverage,
         revision: target,
         replace,
@@ -450,6 +471,7 @@ fn hold_everything(
         transition: None,
         balancers,
         workers,
+        temporary: temporary::present(observed).filter(|_| !observed.removing),
         replace: BTreeSet::new(),
         assignments,
         cluster: None,
@@ -478,7 +500,8 @@ fn units(observed: &Observed) -> impl Iterator<Item = &ObservedUnit> {
 /// The roles of all units that exist and can serve. A worker whose config is rejected counts with what its units still run.
 fn coverage(observed: &Observed, line: &Line, declared: &BTreeMap<AppName, Declared>) -> Coverage {
     let mut counts: BTreeMap<RoleSet, u32> = BTreeMap::new();
-    for (name, worker) in observed.workers.iter().filter(|(_, worker)| !worker.removing) {
+    let asked = observed.workers.iter().filter(|(_, worker)| !worker.removing && !worker.temporary);
+    for (name, worker) in asked {
         match declared.get(name) {
             Some(Declared::Roles { declared, .. }) => {
                 *counts.entry(declared.clone()).or_insert(0) += worker.spec.units
@@ -517,7 +540,8 @@ fn unit_counts(observed: &Observed, findings: &mut Vec<Finding>) {
     if observed.spec.units == 0 && !observed.removing {
         none(&observed.name, "load balancer unit");
     }
-    for (name, _) in observed.workers.iter().filter(|(_, w)| w.spec.units == 0 && !w.removing) {
+    let stays = observed.workers.iter().filter(|(_, w)| !w.removing && !w.temporary);
+    for (name, _) in stays.filter(|(_, w)| w.spec.units == 0) {
         none(name, "unit");
     }
 }
@@ -551,7 +575,7 @@ pub(crate) fn members<'a>(
                 (Gate::Open, Some(Declared::Nothing)) => Want::Stop,
                 (Gate::Open, Some(Declared::Rejected) | None) => Want::Hold,
             };
-            members.push(Member { name: unit_name, unit, want });
+            members.push(Member { name: unit_name, unit, want, temporary: worker.temporary });
         }
     }
     members
@@ -562,18 +586,23 @@ fn holds_data(unit: &ObservedUnit, line: &Line) -> bool {
     unit.is_told_to_run() && !line.data_roles(&unit.current_roles()).is_empty()
 }
 
-/// The units that are asked for and not yet made, or not started before services may run again.
+/// The units that are asked for and not yet made, or not started or given other roles before services may run again.
 fn coming(observed: &Observed, declared: &BTreeMap<AppName, Declared>, gate: Gate) -> Vec<Coming> {
-    let waits = |unit: &ObservedUnit| gate == Gate::Hold && !unit.is_told_to_run();
+    let waits = |unit: &ObservedUnit, roles: &RoleSet| {
+        gate == Gate::Hold && !(unit.is_told_to_run() && unit.current_roles() == *roles)
+    };
     observed
         .workers
         .iter()
         .filter_map(|(name, worker)| {
             let Some(Declared::Roles { assigned, .. }) = declared.get(name) else { return None };
             let wanted = wanted_units(worker.spec.units, worker.removing || observed.removing);
-            let units = wanted.filter(|number| worker.units.get(number).is_none_or(waits)).count();
+            let units = wanted
+                .filter(|number| worker.units.get(number).is_none_or(|unit| waits(unit, assigned)))
+                .count();
             let units = u32::try_from(units).unwrap_or(u32::MAX);
-            (units > 0).then(|| Coming { roles: assigned.clone(), units })
+            let temporary = worker.temporary;
+            (units > 0).then(|| Coming { roles: assigned.clone(), units, temporary })
         })
         .collect()
 }
@@ -677,12 +706,12 @@ fn progress<'a>(
             Want::Hold => true,
             Want::Stop | Want::StopAtOnce => false,
         };
-        updated += u32::from(done && member.unit.refused().is_none());
+        updated += u32::from(done && member.unit.refused().is_none() && !member.temporary);
     }
     let total = observed
         .workers
         .iter()
-        .filter(|(_, w)| !w.removing)
+        .filter(|(_, w)| !w.removing && !w.temporary)
         .map(|(name, w)| serving_units(declared.get(name), w))
         .sum();
     let balancers = || observed.balancers.values();
@@ -745,6 +774,7 @@ fn planned_worker(
     } else {
         status::of_worker(status::of_findings(name, findings), &said, worker.spec.units)
     };
+    let status = if worker.temporary { status::of_temporary(status) } else { status };
     PlannedApplication { status, units, unit_statuses, at_risk: told.abandonments.at_risk_of(name) }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! A unit that does not serve is changed at once: it costs nothing. A unit that serves is changed when
 //! - every role that it runs can spare it: of a ring one member at a time, of any other role half of the units;
-//! - no required role that it gives up is left without a ready unit while another unit is about to take it;
+//! - another unit that is to have a role which it gives up is ready with it, if any is to (units that trade roles cannot all wait for that:
+//!   see [`Leeway`] and [`crate::temporary`]);
 //! - the revision was accepted by a unit's own binary, or this unit is the one that tries it;
 //! - the rollout is not halted by a unit that did not come back;
 //! - where it gives up data, everybody finds it in the object store, if its product lets it wait for that: see [`crate::hold`];
@@ -51,6 +52,8 @@ pub(crate) struct Member<'a> {
     pub(crate) name: UnitName,
     pub(crate) unit: &'a ObservedUnit,
     pub(crate) want: Want,
+    /// Whether it is of the [temporary worker](crate::temporary).
+    pub(crate) temporary: bool,
 }
 
 impl Member<'_> {
@@ -91,6 +94,8 @@ pub(crate) enum Trouble {
 pub(crate) struct Coming {
     pub(crate) roles: RoleSet,
     pub(crate) units: u32,
+    /// Whether they are of the temporary worker.
+    pub(crate) temporary: bool,
 }
 
 /// What is decided.
@@ -114,22 +119,40 @@ pub(crate) struct Rollout {
     pub(crate) pending: bool,
     /// Those whose process is still to be changed and is not yet.
     pub(crate) later: BTreeSet<UnitName>,
+    /// Whether units wait for each other, and a temporary worker is to stand in for them.
+    pub(crate) needs_temporary: bool,
+    /// Whether a unit leaves a required role without a ready unit, because nothing can stand in for it.
+    pub(crate) opens_gap: bool,
 }
 
 impl Rollout {
     /// Whether nothing is changed now and no former change is under way.
     fn is_at_rest(&self, members: &[Member<'_>]) -> bool {
-        let rests = |member: &Member<'_>| {
-            let unit = member.unit;
-            let next = self.assignments.get(&member.name);
-            let changes =
-                next.is_some_and(|next| unit.assigned.as_ref().is_none_or(|now| !now.same_process(next)));
-            !changes && if unit.is_told_to_run() { unit.is_ready() } else { unit.has_stopped() }
-        };
         self.halt.is_none()
             && self.leaving_balancer.is_empty()
             && self.replace.is_empty()
-            && members.iter().all(rests)
+            && members.iter().all(|member| self.rests(member))
+    }
+
+    fn rests(&self, member: &Member<'_>) -> bool {
+        let unit = member.unit;
+        let next = self.assignments.get(&member.name);
+        let changes =
+            next.is_some_and(|next| unit.assigned.as_ref().is_none_or(|now| !now.same_process(next)));
+        !changes && if unit.is_told_to_run() { unit.is_ready() } else { unit.has_stopped() }
+    }
+
+    /// Whether nothing is left to be done for units other than those of the temporary worker.
+    pub(crate) fn others_rest(&self, members: &[Member<'_>], coming: &[Coming]) -> bool {
+        let done = |member: &Member<'_>| {
+            let name = &member.name;
+            let waits = self.later.contains(name)
+                || self.leaving_balancer.contains(name)
+                || self.replace.contains(name);
+            !waits && self.rests(member)
+        };
+        coming.iter().all(|coming| coming.temporary)
+            && members.iter().filter(|member| !member.temporary).all(done)
     }
 }
 
@@ -155,6 +178,19 @@ pub(crate) struct Course<'a> {
     pub(crate) gives_up: bool,
     /// Units that need not.
     pub(crate) abandonments: &'a Abandonments,
+    /// Whether a temporary worker may be made.
+    pub(crate) temporary_may_come: bool,
+}
+
+/// What a unit may do before another one is ready that is to take a role from it. At most one unit at a time may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Leeway {
+    /// Wait.
+    None,
+    /// Give up what units run that are yet to give it up too.
+    Spared,
+    /// Leave required roles without a ready unit.
+    Gap,
 }
 
 /// Decides which units are changed now.
@@ -169,16 +205,27 @@ pub(crate) fn rollout(
         Seeds::Units => unit_seeds(members),
         Seeds::Name(name) => vec![name.clone()],
     };
-    let decide = |gaps| {
-        let budget = Budget::of(members, coming, course.line, gaps);
+    let decide = |leeway| {
+        let budget = Budget::of(members, coming, course.line, leeway);
         decide(members, budget, course, &Told { seeds: &seeds, peers: others.peers }, balancer_leaves_out)
     };
-    let result = decide(0);
-    if result.pending && coming.is_empty() && !course.holds.is_under_way() && result.is_at_rest(members) {
-        // Units that are to trade their roles would wait for each other for ever.
-        return decide(1);
+    let result = decide(Leeway::None);
+    if !(result.pending && coming.is_empty() && !course.holds.is_under_way() && result.is_at_rest(members)) {
+        return result;
     }
-    result
+    // Units that are to trade their roles would wait for each other for ever.
+    let spared = decide(Leeway::Spared);
+    if !spared.is_at_rest(members) {
+        return spared;
+    }
+    let gap = decide(Leeway::Gap);
+    if gap.is_at_rest(members) {
+        return result;
+    }
+    if course.temporary_may_come {
+        return Rollout { needs_temporary: true, ..result };
+    }
+    Rollout { opens_gap: true, ..gap }
 }
 
 /// What units are told of others.
@@ -189,7 +236,7 @@ struct Told<'a> {
 
 fn decide(
     members: &[Member<'_>],
-    mut budget: Budget,
+    mut budget: Budget<'_>,
     course: Course<'_>,
     told: &Told<'_>,
     balancer_leaves_out: &BalancerLeavesOut<'_>,
@@ -238,7 +285,7 @@ fn decide(
         let hold = course.holds.on(&member.name).filter(|_| !next.gives_up);
         if let Some(now) = now
             && (matches!(hold, Some(Hold::Quiesces | Hold::Settles))
-                || (hold == Some(Hold::Waits) && budget.gaps == 0))
+                || (hold == Some(Hold::Waits) && budget.leeway == Leeway::None))
         {
             let quiesces = hold == Some(Hold::Quiesces);
             result.later.insert(member.name.clone());
@@ -445,23 +492,27 @@ impl<'a> Renewals<'a> {
 }
 
 /// How many units each role can spare.
-struct Budget {
+struct Budget<'a> {
     /// Units by role that may still be taken away.
     spare: BTreeMap<Role, u32>,
     /// Units by role that are to run it and are ready with it.
     ready: BTreeMap<Role, u32>,
     /// Units by role that are to run it.
     intended: BTreeMap<Role, u32>,
-    /// How many units may leave a role before the unit that is to take it is ready.
-    gaps: u32,
+    /// Units by role that are ready with it, whatever they are to run.
+    serving: BTreeMap<Role, u32>,
+    /// The roles that no deployment can do without.
+    required: &'a RoleSet,
+    leeway: Leeway,
 }
 
-impl Budget {
-    fn of(members: &[Member<'_>], coming: &[Coming], line: &Line, gaps: u32) -> Self {
+impl<'a> Budget<'a> {
+    fn of(members: &[Member<'_>], coming: &[Coming], line: &'a Line, leeway: Leeway) -> Self {
         let mut running = BTreeMap::<Role, u32>::new();
         let mut away = BTreeMap::<Role, u32>::new();
         let mut ready = BTreeMap::<Role, u32>::new();
         let mut intended = BTreeMap::<Role, u32>::new();
+        let mut serving = BTreeMap::<Role, u32>::new();
         let mut expanded = BTreeMap::<RoleSet, RoleSet>::new();
         let mut expand = |roles: RoleSet| {
             expanded.entry(roles).or_insert_with_key(|roles| line.table.expand(roles)).clone()
@@ -488,14 +539,18 @@ impl Budget {
                 *running.entry(former).or_insert(0) += 1;
                 *away.entry(former).or_insert(0) += 1;
             }
+            for role in current.iter().filter(|_| member.unit.is_ready()) {
+                *serving.entry(role).or_insert(0) += 1;
+            }
             for role in wanted.iter() {
-                *intended.entry(role).or_insert(0) += 1;
+                // Nobody waits for a temporary worker who need not.
+                *intended.entry(role).or_insert(0) += u32::from(!member.temporary);
                 if member.unit.is_ready() && current.contains(role) {
                     *ready.entry(role).or_insert(0) += 1;
                 }
             }
         }
-        for Coming { roles, units } in coming {
+        for Coming { roles, units, .. } in coming.iter().filter(|coming| !coming.temporary) {
             for role in expand(roles.clone()).iter() {
                 *intended.entry(role).or_insert(0) += units;
             }
@@ -507,7 +562,7 @@ impl Budget {
                 (role, allowed.saturating_sub(away.get(&role).copied().unwrap_or(0)))
             })
             .collect();
-        Self { spare, ready, intended, gaps }
+        Self { spare, ready, intended, serving, required: &line.table.required, leeway }
     }
 
     /// Takes the unit away from every role that it runs, if each can spare it.
@@ -516,17 +571,28 @@ impl Budget {
         let kept = if next.run == Run::Start { line.table.expand(&next.roles) } else { RoleSet::new() };
         let count = |of: &BTreeMap<Role, u32>, role: Role| of.get(&role).copied().unwrap_or(0);
         let spared = current.iter().all(|role| count(&self.spare, role) > 0);
-        let no_gap = current
-            .difference(&kept)
-            .iter()
-            .all(|role| count(&self.intended, role) == 0 || count(&self.ready, role) > 0);
-        if !spared || !(no_gap || self.gaps > 0) {
+        let given_up = current.difference(&kept);
+        let is_taken =
+            given_up.iter().all(|role| count(&self.intended, role) == 0 || count(&self.ready, role) > 0);
+        let needs = if is_taken {
+            Leeway::None
+        } else if given_up.iter().all(|role| !self.required.contains(role) || count(&self.serving, role) > 1)
+        {
+            Leeway::Spared
+        } else {
+            Leeway::Gap
+        };
+        if !spared || needs > self.leeway {
             return false;
         }
-        self.gaps -= u32::from(!no_gap);
+        if needs > Leeway::None {
+            self.leeway = Leeway::None;
+        }
         for role in current.iter() {
-            if let Some(spare) = self.spare.get_mut(&role) {
-                *spare -= 1;
+            for units in [&mut self.spare, &mut self.serving] {
+                if let Some(units) = units.get_mut(&role) {
+                    *units = units.saturating_sub(1);
+                }
             }
             // A unit that restarts with a role is not there for others to lean on meanwhile.
             if kept.contains(role)

@@ -263,6 +263,13 @@ pub(crate) fn of_worker(findings: Status, units: &[Status], wanted: u32) -> Stat
     findings.worse(units_say)
 }
 
+/// The status of the temporary worker, which says what it is for.
+pub(crate) fn of_temporary(said: Status) -> Status {
+    let what = "temporary: stands in while other units trade roles";
+    let message = if said.message.is_empty() { what.to_owned() } else { format!("{what}; {}", said.message) };
+    Status::new(said.status, message)
+}
+
 /// What load balancer units say that keeps them from their work.
 pub(crate) fn of_balancers(name: &AppName, balancers: &PlannedApplication) -> Status {
     let failed = balancers.unit_statuses.iter().filter(|(_, said)| said.status >= WorkloadStatus::Blocked);

@@ -17,6 +17,7 @@ use crate::observed::{Observed, ObservedUnit};
 use crate::plan::wanted_units;
 use crate::rollout::{Member, Rollout, Want};
 use crate::status::tries_again;
+use crate::temporary::Temporary;
 use crate::validate::Line;
 
 /// How many units a line names before it counts the rest.
@@ -127,6 +128,8 @@ pub(crate) struct Scene<'a> {
     findings: &'a [Finding],
     gate: Gate,
     asked: Asked,
+    /// The temporary worker that is to be there.
+    temporary: Option<&'a Temporary>,
 }
 
 /// What is asked of workers: the roles of their units, or nothing for those that are to stop. Workers that are to stay as they are
@@ -150,8 +153,11 @@ impl<'a> Scene<'a> {
         gate: Gate,
         target: Option<&Revision>,
         roles: &AskedRoles,
+        temporary: Option<&'a Temporary>,
     ) -> Self {
-        let workers = observed.workers.iter().filter_map(|(name, worker)| {
+        // That one comes for a while is nothing that anybody asks for: it is part of the way.
+        let lasting = observed.workers.iter().filter(|(_, worker)| !worker.temporary);
+        let workers = lasting.filter_map(|(name, worker)| {
             let roles = if gate == Gate::Stop { RoleSet::new() } else { roles.get(name)?.clone() };
             let units = wanted_units(worker.spec.units, worker.removing || observed.removing).end;
             Some((name.clone(), Application { units, roles }))
@@ -160,7 +166,7 @@ impl<'a> Scene<'a> {
         let balancers = (observed.name.clone(), Application { units, roles: RoleSet::new() });
         let asked = Asked { revision: target.cloned(), applications: workers.chain([balancers]).collect() };
         let members = members.iter().map(|member| (&member.name, member)).collect();
-        Self { observed, line, members, rollout, assignments, replace, settling, findings, gate, asked }
+        Self { observed, line, members, rollout, assignments, replace, settling, findings, gate, asked, temporary }
     }
 
     fn unit(&self, name: &UnitName) -> Option<&'a ObservedUnit> {
@@ -176,8 +182,18 @@ impl<'a> Scene<'a> {
         *name.application() == self.observed.name
     }
 
+    /// Whether the unit is of the temporary worker, or of the one that is about to be made.
+    fn is_temporary(&self, name: &UnitName) -> bool {
+        let app = name.application();
+        self.observed.workers.get(app).is_some_and(|worker| worker.temporary)
+            || self.temporary.is_some_and(|temporary| temporary.name == *app)
+    }
+
     /// Whether the unit is not asked for any more.
     fn leaves(&self, name: &UnitName) -> bool {
+        if self.is_temporary(name) {
+            return self.temporary.is_none_or(|temporary| name.number() >= temporary.spec.units);
+        }
         let removing = self.observed.removing;
         let wanted = if self.is_balancer(name) {
             wanted_units(self.observed.spec.units, removing)
@@ -233,6 +249,13 @@ impl<'a> Scene<'a> {
                 note(Work::MakeReady, name.unit(number));
             }
         }
+        let units_of = |temporary: &'a Temporary| (0..temporary.spec.units).map(move |n| temporary.name.unit(n));
+        for name in self.temporary.into_iter().flat_map(units_of) {
+            if self.gate == Gate::Open && self.unit(&name).is_none_or(|unit| !unit.is_told_to_run()) {
+                note(Work::MakeReady, name.clone());
+            }
+            note(Work::Remove, name);
+        }
         for number in self.observed.balancers.keys() {
             let name = self.observed.name.unit(*number);
             let Some(unit) = self.unit(&name) else { continue };
@@ -252,6 +275,13 @@ impl<'a> Scene<'a> {
             let unit = member.unit;
             let name = (*name).clone();
             let leaves = self.leaves(&name);
+            if member.temporary {
+                // Its end is one piece of work: what it holds goes last, when the others rest.
+                if leaves {
+                    note(Work::Remove, name);
+                }
+                continue;
+            }
             if leaves {
                 note(Work::Remove, name.clone());
             }
@@ -290,6 +320,9 @@ impl<'a> Scene<'a> {
     /// Whether the unit has done its part of a phase.
     fn is_done(&self, work: Work, name: &UnitName) -> bool {
         let unit = self.unit(name);
+        if work == Work::Remove && self.is_temporary(name) {
+            return self.temporary.is_none() && unit.is_none();
+        }
         let Some(unit) = unit else { return work != Work::MakeReady || self.leaves(name) };
         // What is to stop by now is not to be ready any more.
         if matches!(work, Work::MakeReady | Work::TakeRoles | Work::Restart) && self.stops(name) {

@@ -17,6 +17,8 @@ pub enum Bug {
     RestartsAll,
     /// The coordinator stops the units that have a role before others are ready with it.
     BreaksBeforeMake,
+    /// The coordinator takes the temporary worker away while others still are to change.
+    DismissesEarly,
     /// The coordinator begins a unit's epochs anew.
     ForgetsEpochs,
     /// The agent obeys what is older than what it obeyed.
@@ -40,6 +42,7 @@ impl Bug {
         Self::GoesEarly,
         Self::RestartsAll,
         Self::BreaksBeforeMake,
+        Self::DismissesEarly,
         Self::ForgetsEpochs,
         Self::ObeysTheOld,
         Self::SaysActive,
@@ -56,7 +59,7 @@ impl Bug {
             Self::StrandsData => &["stranded data"],
             Self::GoesEarly => &["found before it goes"],
             Self::RestartsAll => &["quorum budget"],
-            Self::BreaksBeforeMake => &["coherence"],
+            Self::BreaksBeforeMake | Self::DismissesEarly => &["coherence"],
             Self::ForgetsEpochs | Self::ObeysTheOld => &["monotone epochs"],
             Self::SaysActive => &["honest status"],
             Self::NeverQuiet => &["quiet in the end"],
@@ -80,6 +83,7 @@ impl fmt::Display for Bug {
             Self::GoesEarly => "a unit goes as soon as it has uploaded what it held",
             Self::RestartsAll => "all units are restarted with a new config at once",
             Self::BreaksBeforeMake => "a role's units stop before others are ready with it",
+            Self::DismissesEarly => "the temporary worker is taken away while others still are to change",
             Self::ForgetsEpochs => "a coordinator begins a unit's epochs anew",
             Self::ObeysTheOld => "an agent obeys an assignment that is older than its own",
             Self::SaysActive => "the status is active whatever units say",

@@ -29,11 +29,20 @@ const TEMPO_TURNED: &[Worker] = &[
 ];
 const TEMPO_MIXED: &[Worker] = &[("all", 2, &["all"]), ("i", 3, &["ingester"])];
 
+const LEAN: &[Worker] = &[("b", 1, &["backend"]), ("r", 1, &["read"]), ("w", 1, &["write"])];
+const TEMPO_LEAN: &[Worker] = &[
+    ("c", 1, &["compactor"]),
+    ("d", 1, &["distributor"]),
+    ("f", 1, &["query-frontend"]),
+    ("i", 1, &["ingester"]),
+    ("q", 1, &["querier"]),
+];
+
 /// The layouts of a product.
-fn layouts(product: Product) -> [&'static [Worker]; 5] {
+fn layouts(product: Product) -> [&'static [Worker]; 6] {
     match product {
-        Product::Mimir | Product::Loki => [ALL, APART, TURNED, MIXED, ONE],
-        Product::Tempo => [ALL, TEMPO_APART, TEMPO_TURNED, TEMPO_MIXED, ONE],
+        Product::Mimir | Product::Loki => [ALL, APART, TURNED, MIXED, ONE, LEAN],
+        Product::Tempo => [ALL, TEMPO_APART, TEMPO_TURNED, TEMPO_MIXED, ONE, TEMPO_LEAN],
     }
 }
 
@@ -75,7 +84,7 @@ pub(crate) fn coordinator(start: Start) -> CoordinatorSpec {
             "replication-factor".to_owned(),
             OptionValue::Integer(i64::from(start.copies)),
         )]),
-        transitions: Some(Transitions { read_hold: ReadHold::Auto }),
+        transitions: Some(Transitions { read_hold: ReadHold::Auto, ..Transitions::default() }),
         ..CoordinatorSpec::default()
     }
 }

@@ -28,7 +28,7 @@ fn find<'a>(observed: &'a Observed, name: &UnitName) -> Option<&'a ObservedUnit>
 /// The roles that the workers which stay declare, each with all its parts. One whose roles are refused counts with what it runs.
 fn declared(terms: &Terms, observed: &Observed) -> BTreeMap<UnitName, RoleSet> {
     let mut declared = BTreeMap::new();
-    for (name, worker) in observed.workers.iter().filter(|(_, worker)| !worker.removing) {
+    for (name, worker) in observed.workers.iter().filter(|(_, w)| !w.removing && !w.temporary) {
         if is_refused(terms, &worker.spec) {
             let running = worker.units.iter().filter(|(_, unit)| unit.is_told_to_run());
             let roles = |unit: &ObservedUnit| terms.table.expand(&unit.current_roles());
@@ -143,9 +143,10 @@ fn coherent(terms: &Terms, observed: &Observed, changes: &Published, ground: &mu
         let had = units(observed)
             .find(|(_, unit)| unit.is_ready() && runs(unit.assigned.as_ref(), terms).contains(role));
         let Some((last, _)) = had else { continue };
-        // Units that trade their roles cannot wait for each other.
+        // Also units that trade their roles: a temporary worker stands in for them.
         let mut takers = declared.iter().filter(|(name, roles)| roles.contains(role) && **name != last);
-        let waits = takers.find(|(name, _)| !find(observed, name).is_some_and(ObservedUnit::is_ready));
+        let has = |unit: &ObservedUnit| unit.is_ready() && runs(unit.assigned.as_ref(), terms).contains(role);
+        let waits = takers.find(|(name, _)| !find(observed, name).is_some_and(has));
         if let Some((taker, _)) = waits {
             ground.breaks("coherence", || {
                 format!("{last} gives up {role} before {taker}, which is to have it, is ready")

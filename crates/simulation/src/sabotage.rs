@@ -11,6 +11,11 @@ pub(crate) fn spoil(plan: &mut Plan, observed: &Observed, bug: Option<Bug>) {
     if bug == Bug::SaysActive {
         plan.status = Status::new(WorkloadStatus::Active, "");
     }
+    let changing = observed
+        .workers
+        .values()
+        .filter(|worker| !worker.temporary)
+        .any(|worker| worker.units.values().any(|unit| unit.is_told_to_run() && !unit.is_ready()));
     let count: usize = observed.workers.values().map(|worker| worker.units.len()).sum();
     let mut nth = 0;
     for (name, worker) in &observed.workers {
@@ -43,6 +48,10 @@ pub(crate) fn spoil(plan: &mut Plan, observed: &Observed, bug: Option<Bug>) {
                     plan.assignments.insert(full, again(stop));
                 }
                 Bug::BreaksBeforeMake if !wanted && assigned.run == Run::Start => {
+                    plan.assignments.insert(full, again(Assignment { run: Run::Stop, ..assigned.clone() }));
+                }
+                Bug::DismissesEarly if worker.temporary && changing && assigned.run == Run::Start => {
+                    plan.temporary = None;
                     plan.assignments.insert(full, again(Assignment { run: Run::Stop, ..assigned.clone() }));
                 }
                 Bug::ForgetsEpochs => {

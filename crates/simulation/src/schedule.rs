@@ -36,7 +36,7 @@ impl Schedule {
     pub fn of(seed: u64) -> Self {
         let mut dice = Dice::new(seed);
         let product = *dice.pick(&[Product::Mimir, Product::Loki, Product::Tempo]);
-        let start = Start { product, layout: dice.below(5), copies: *dice.pick(&[1, 3, 3]) };
+        let start = Start { product, layout: dice.below(6), copies: *dice.pick(&[1, 3, 3]) };
         // Most clusters are up before anything goes wrong.
         let mut steps = Vec::new();
         if dice.below(8) > 0 {
@@ -119,6 +119,9 @@ fn end(world: &mut World, ends: &mut Ends) -> Result<(), Fault> {
         // What failed while faults lasted is remembered for as long as the same is asked for.
         world.step(Step::Set(3));
         rest = settle(world)?;
+    }
+    if let Some(name) = world.temporary() {
+        return Err(fault("temporary workers go", format!("all is at rest, and {name} is still there")));
     }
     if let Some(message) = world.transition() {
         return Err(fault("honest status", format!("all is at rest, and {message:?}")));

@@ -60,6 +60,10 @@ pub enum Step {
     Remove(u32),
     /// A user asks for another layout of the product: workers come, change and go.
     Become(u32),
+    /// A user gives two workers each other's roles.
+    Trade(u32, u32),
+    /// A user removes the temporary worker.
+    Dismiss,
     /// A user sets an option.
     Set(u32),
     /// A user takes all edits back.
@@ -92,9 +96,10 @@ impl Step {
             88 => Self::SlowUploads(unit),
             89 => Self::MendUploads(unit),
             90..=91 => Self::Scale(unit, dice.below(5)),
-            92..=93 => Self::Toggle(unit, dice.below(16)),
-            94 => Self::Remove(unit),
-            95..=96 => Self::Become(dice.below(8)),
+            92 => Self::Toggle(unit, dice.below(16)),
+            93 => *dice.pick(&[Self::Remove(unit), Self::Remove(unit), Self::Dismiss]),
+            94..=95 => Self::Trade(unit, dice.below(16)),
+            96 => Self::Become(dice.below(6)),
             97..=98 => Self::Set(dice.below(3)),
             _ => Self::EditBack,
         }
@@ -128,6 +133,8 @@ impl Step {
             Self::Toggle(w, r) => ("toggle", vec![w, r]),
             Self::Remove(w) => ("remove", vec![w]),
             Self::Become(k) => ("become", vec![k]),
+            Self::Trade(w, v) => ("trade", vec![w, v]),
+            Self::Dismiss => ("dismiss", vec![]),
             Self::Set(n) => ("set", vec![n]),
             Self::EditBack => ("edit-back", vec![]),
         }
@@ -187,6 +194,8 @@ impl FromStr for Step {
             ("toggle", [w, r]) => Self::Toggle(*w, *r),
             ("remove", [w]) => Self::Remove(*w),
             ("become", [k]) => Self::Become(*k),
+            ("trade", [w, v]) => Self::Trade(*w, *v),
+            ("dismiss", []) => Self::Dismiss,
             ("set", [n]) => Self::Set(*n),
             ("edit-back", []) => Self::EditBack,
             _ => return Err(NoStep(line.to_owned())),

@@ -8,7 +8,7 @@ use muster_agent::machine::FAREWELLS;
 use muster_api::{CoordinatorSpec, WorkerSpec};
 use muster_model::{AppName, ObjectStorage, Reason, Role, RoleSet, RoleTable, Secret, UnitName};
 use muster_planner::{
-    CarryOver, ObjectStore, Observed, ObservedUnit, ObservedWorker, Plan, Probe, Seeds, Tls, plan,
+    CarryOver, ObjectStore, Observed, ObservedUnit, ObservedWorker, Plan, Probe, Seeds, Temporary, Tls, plan,
 };
 use muster_products::{Workload, role_table, supported_versions, workload};
 use muster_relation::{Assignment, ClusterData};
@@ -30,12 +30,16 @@ const TOO_MUCH: u32 = 20_000;
 struct Document {
     spec: WorkerSpec,
     removing: bool,
+    /// Whether the coordinator made it.
+    temporary: bool,
 }
 
 /// Something that the coordinator does for a plan. It may be killed before each.
 #[derive(Debug, Clone)]
 enum Effect {
     Save(Box<Saved>),
+    Deploy(Box<Temporary>),
+    Withdraw(AppName),
     Create(UnitName),
     /// `takes`: it takes away a unit that serves.
     Assign {
@@ -197,6 +201,17 @@ impl World {
                     *is_on = !*is_on;
                 });
             }
+            Step::Trade(one, other) => {
+                if let (Some(one), Some(other)) = (self.worker(one), self.worker(other)) {
+                    let roles = |name: &AppName| self.wanted.get(name).map(|spec| spec.roles.clone());
+                    for (name, roles) in [(&one, roles(&other)), (&other, roles(&one))] {
+                        if let (Some(spec), Some(roles)) = (self.wanted.get_mut(name), roles) {
+                            spec.roles = roles;
+                        }
+                    }
+                }
+            }
+            Step::Dismiss => self.dismiss(),
             Step::Remove(worker) => {
                 if let Some(name) = self.worker(worker) {
                     self.wanted.remove(&name);
@@ -214,6 +229,12 @@ impl World {
     pub(crate) fn edit_back(&mut self) {
         self.wanted = layout::workers(self.start.product, self.start.layout);
         self.spec = layout::coordinator(self.start);
+    }
+
+    /// Removes the temporary worker, as a user may.
+    fn dismiss(&mut self) {
+        let temporary = self.documents.values_mut().filter(|document| document.temporary);
+        temporary.for_each(|document| document.removing |= self.api_is_up);
     }
 
     fn with_unit(&mut self, number: u32, act: impl FnOnce(&mut Unit, &mut Ground)) {
@@ -238,7 +259,7 @@ impl World {
         if !self.api_is_up {
             return;
         }
-        for (name, document) in &mut self.documents {
+        for (name, document) in self.documents.iter_mut().filter(|(_, document)| !document.temporary) {
             match self.wanted.get(name) {
                 None => document.removing = true,
                 Some(spec) if !document.removing && document.spec != *spec => {
@@ -248,9 +269,11 @@ impl World {
             }
         }
         for (name, spec) in &self.wanted {
-            self.documents
-                .entry(name.clone())
-                .or_insert_with(|| Document { spec: spec.clone(), removing: false });
+            self.documents.entry(name.clone()).or_insert_with(|| Document {
+                spec: spec.clone(),
+                removing: false,
+                temporary: false,
+            });
         }
     }
 
@@ -326,8 +349,8 @@ impl World {
                 let worker = ObservedWorker {
                     spec: document.spec.clone(),
                     removing: document.removing,
-                    units: BTreeMap::new(),
-                    unreadable: false,
+                    temporary: document.temporary,
+                    ..ObservedWorker::default()
                 };
                 (name.clone(), worker)
             })
@@ -360,6 +383,7 @@ impl World {
             object_store: ObjectStore::Related { storage: self.storage.clone(), probe },
             tls: Tls::Off,
             remote_write: BTreeMap::new(),
+            temporary_name_taken: false,
             seeds: Seeds::Name("gossip:7946".to_owned()),
             obstacles: Vec::new(),
             carry,
@@ -397,6 +421,8 @@ impl World {
         {
             effects.push_back(Effect::Save(Box::new(saved)));
         }
+        effects.extend(changes.deploy.map(|temporary| Effect::Deploy(Box::new(temporary))));
+        effects.extend(changes.withdraw.map(Effect::Withdraw));
         effects.extend(changes.create.into_iter().map(Effect::Create));
         let stops = promises::stops_all(&terms, &observed, &plan);
         for (unit, next) in changes.assign {
@@ -417,6 +443,15 @@ impl World {
     fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::Save(saved) => self.saved = *saved,
+            Effect::Deploy(temporary) => {
+                let Temporary { name, spec } = *temporary;
+                self.documents.entry(name).or_insert(Document { spec, removing: false, temporary: true });
+            }
+            Effect::Withdraw(name) => {
+                if let Some(document) = self.documents.get_mut(&name) {
+                    document.removing = true;
+                }
+            }
             Effect::Create(name) => {
                 self.addresses += 1;
                 let [high, low] = self.addresses.to_be_bytes();
@@ -643,6 +678,11 @@ impl World {
 
     fn terms(&self) -> promises::Terms {
         promises::Terms { table: self.table, workload: self.workload }
+    }
+
+    /// The temporary worker that is there.
+    pub(crate) fn temporary(&self) -> Option<&AppName> {
+        self.documents.iter().find(|(_, document)| document.temporary).map(|(name, _)| name)
     }
 
     /// What the last plan says is under way.

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use muster_api::{CoordinatorSpec, ObjectStorageReference, ReadHold, Transitions, WorkerSpec};
 use muster_model::{AppName, ObjectStorage, Reason, Revision, Secret, UnitName};
 use muster_planner::{
-    CarryOver, ObjectStore, Observed, ObservedUnit, ObservedWorker, Plan, Probe, Seeds, Tls, plan,
+    CarryOver, ObjectStore, Observed, ObservedUnit, ObservedWorker, Plan, Probe, Seeds, Temporary, Tls, plan,
 };
 use muster_relation::{Applied, Assignment, Check, Exit, Quiet, Report, Run, Service, Waiting};
 
@@ -116,7 +116,7 @@ impl Cluster {
             units: 1,
             s3: Some(ObjectStorageReference { secret: "s3".to_owned() }),
             // Time stands still here unless a test says otherwise.
-            transitions: Some(Transitions { read_hold: ReadHold::Never }),
+            transitions: Some(Transitions { read_hold: ReadHold::Never, ..Transitions::default() }),
             ..CoordinatorSpec::default()
         };
         let mut cluster = Self {
@@ -130,6 +130,7 @@ impl Cluster {
                 object_store: ready_store(),
                 tls: Tls::Off,
                 remote_write: BTreeMap::new(),
+                temporary_name_taken: false,
                 seeds: Seeds::Units,
                 obstacles: Vec::new(),
                 carry: CarryOver::default(),
@@ -155,7 +156,7 @@ impl Cluster {
     /// # Panics
     /// The name is none.
     pub fn deploy(&mut self, name: &str, spec: WorkerSpec) {
-        let worker = ObservedWorker { spec, removing: false, units: BTreeMap::new(), unreadable: false };
+        let worker = ObservedWorker { spec, ..ObservedWorker::default() };
         self.observed.workers.insert(app(name), worker);
     }
 
@@ -211,6 +212,13 @@ impl Cluster {
     pub fn plan(&mut self) -> bool {
         let plan = plan(&self.observed, self.now);
         let changes = plan.changes(&self.observed);
+        if let Some(Temporary { name, spec }) = changes.deploy.clone() {
+            let worker = ObservedWorker { spec, temporary: true, ..ObservedWorker::default() };
+            self.observed.workers.insert(name, worker);
+        }
+        if let Some(name) = &changes.withdraw {
+            self.worker(name.as_str()).removing = true;
+        }
         for unit in &changes.remove {
             self.agents.remove(unit);
             if *unit.application() == self.observed.name {
@@ -235,6 +243,9 @@ impl Cluster {
         }
         let carried = self.observed.carry != plan.carry;
         self.observed.carry = plan.carry.clone();
+        self.observed
+            .workers
+            .retain(|_, worker| !(worker.temporary && worker.removing && worker.units.is_empty()));
         self.last = Some(plan);
         !changes.is_empty() || carried
     }

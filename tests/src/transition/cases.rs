@@ -3,7 +3,10 @@
 use muster_model::Product;
 
 use super::kill::{Actor, Kill, Phase};
-use super::scene::{App, Layout, apart, monolithic, moved};
+use super::scene::{App, Layout, apart, monolithic, moved, traded};
+
+/// Units that trade roles which nobody else has.
+const TRADE: &str = "roles-traded";
 
 /// One transition.
 #[derive(Debug, Clone)]
@@ -30,6 +33,12 @@ impl Case {
         let kill = self.kill.map(|kill| format!(" {kill}")).unwrap_or_default();
         let guard = if self.guarded { "" } else { " without-guard" };
         format!("{}-{} {}{kill}{guard}", self.product, self.copies, self.change)
+    }
+
+    /// The unit that stands in for others on the way: those that trade roles which nobody else has.
+    #[must_use]
+    pub fn stand_in(&self) -> Option<String> {
+        (self.change == TRADE).then(|| format!("{}-transition/0", self.product))
     }
 
     /// The product's own name for roles apart: from one process to many.
@@ -96,6 +105,7 @@ fn changes(product: Product, copies: u32) -> Vec<(&'static str, Vec<Layout>)> {
     if copies == 1 {
         changes.push(("scale-3-1-3", [3, 1, 3].map(monolithic).to_vec()));
         changes.push(("scale-1-3-1", [1, 3, 1].map(monolithic).to_vec()));
+        changes.push((TRADE, traded(product).to_vec()));
     } else {
         changes.push(("scale-4-3-4", [4, 3, 4].map(monolithic).to_vec()));
     }
@@ -116,6 +126,7 @@ mod tests {
             "mimir-3 monolithic-to-scalable kill-up-leaving",
             "tempo-1 distributed-to-monolithic",
             "loki-1 scale-3-1-3",
+            "mimir-1 roles-traded",
             "mimir-1 monolithic-to-scalable without-guard",
         ] {
             assert!(names.contains(name), "{name}");

@@ -21,7 +21,7 @@ pub use kill::{Actor, Kill, Phase};
 pub(crate) use look::unsettled;
 pub use outcome::{Outcome, WRITE_GAP};
 pub(crate) use scene::coordinator;
-pub use scene::{App, Layout, Starts, apart, monolithic, moved};
+pub use scene::{App, Layout, Starts, apart, monolithic, moved, traded};
 
 use look::Wiper;
 use traffic::{Traffic, count};
@@ -96,6 +96,7 @@ pub async fn run(case: &Case) -> anyhow::Result<Outcome> {
         before = after;
     }
     let took = started.elapsed();
+    least.extend(case.stand_in().map(|unit| (unit, Starts { first: 1, again: 0 })));
     traffic.flows().await.context("after the transition")?;
     let starts_after = look::starts(&model)?;
 
@@ -137,8 +138,9 @@ pub async fn run(case: &Case) -> anyhow::Result<Outcome> {
             outcome.surplus.insert(unit.clone(), more);
         }
     }
-    let went: BTreeSet<String> =
+    let mut went: BTreeSet<String> =
         case.layouts.windows(2).flat_map(|pair| &pair[0].units() - &pair[1].units()).collect();
+    went.extend(case.stand_in());
     ensure!(wiper.wiped == went, "wiped were the disks of {:?}, gone are {went:?}", wiper.wiped);
     model.stop().await?;
     crate::nothing_left(&model)?;

@@ -151,6 +151,29 @@ pub fn moved(product: Product, holders: u32) -> [Layout; 2] {
     }
 }
 
+/// The one unit that holds data and another one, before and after they have each other's roles.
+#[must_use]
+pub fn traded(product: Product) -> [Layout; 2] {
+    let before = apart(product, 1);
+    let (one, other) = match product {
+        Product::Mimir | Product::Loki => ("write", "backend"),
+        Product::Tempo => ("ingester", "querier"),
+    };
+    let roles = |name: &str| before.app(name).map(|app| app.roles);
+    let after = before.0.iter().map(|app| {
+        let partner = if app.name == one {
+            other
+        } else if app.name == other {
+            one
+        } else {
+            app.name
+        };
+        App { roles: roles(partner).unwrap_or(app.roles), ..*app }
+    });
+    let after = Layout(after.collect());
+    [before, after]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -164,6 +187,15 @@ mod tests {
         let grown = monolithic(3).least_starts(&monolithic(1));
         assert_eq!(grown.values().map(|starts| starts.first).sum::<usize>(), 2);
         assert!(grown.values().all(|starts| starts.again == 0));
+    }
+
+    #[test]
+    fn those_that_trade_have_each_others_roles() {
+        let [before, after] = traded(Product::Mimir);
+        let roles = |layout: &Layout, name: &str| layout.app(name).map(|app| app.roles);
+        assert_eq!(roles(&before, "write"), roles(&after, "backend"));
+        assert_eq!(roles(&before, "backend"), roles(&after, "write"));
+        assert_eq!(roles(&before, "read"), roles(&after, "read"));
     }
 
     #[test]

@@ -31,7 +31,9 @@ pub(crate) async fn run(
             || nature(document) != Nature::Certificate
             || certificates.contains(name.as_str())
     };
-    let exported = apps.iter().filter(|(name, document)| is_of_model(name, document));
+    // What the coordinator made for a while is nobody's to make elsewhere.
+    let is_lasting = |document: &Document| !matches!(document, Document::Worker(w) if w.is_temporary());
+    let exported = apps.iter().filter(|(name, document)| is_of_model(name, document) && is_lasting(document));
     let exported = exported.map(|(_, document)| export(document, args.show_secrets));
     let exported = exported.collect::<Result<Vec<_>, _>>()?;
     match args.output {

@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use k8s_openapi::jiff::Timestamp;
-use muster_api::{Images, OnIncoherent, OptionValue, ReadHold, Retain, Storage, TlsReference, Transitions};
+use muster_api::{
+    Images, OnIncoherent, OptionValue, ReadHold, Retain, Storage, TemporaryWorker, TlsReference, Transitions,
+};
 use muster_manifests::Object;
 use muster_model::Reason;
-use muster_planner::ObjectStore;
+use muster_planner::{ObjectStore, Temporary};
 use muster_testkit::cluster::{app, failed_store, ready_store, storage, worker};
 use serde_json::{Value, json};
 
@@ -42,7 +44,8 @@ fn pods_are_made_anew_for_nothing_that_agents_can_do() {
         ("overrides", |m| m.spec().overrides = json!({ "limits": {} }).as_object().cloned()),
         ("when incoherent", |m| m.spec().on_incoherent = OnIncoherent::Hold),
         ("transitions", |m| {
-            m.spec().transitions = Some(Transitions { read_hold: ReadHold::Auto });
+            m.spec().transitions =
+                Some(Transitions { read_hold: ReadHold::Auto, temporary_worker: TemporaryWorker::Never });
         }),
         ("certificate", |m| m.spec().tls = Some(TlsReference { secret: "tls".to_owned() })),
     ];
@@ -72,6 +75,19 @@ fn pods_are_made_anew_for_nothing_that_agents_can_do() {
     model.spec().images = Some(images);
     assert_ne!(templates(&model)["mimir-read"], base["mimir-read"]);
     assert_eq!(templates(&model)["mimir"], base["mimir"]);
+}
+
+#[test]
+fn a_temporary_worker_goes_with_its_coordinator() {
+    let model = Model::distributed();
+    let temporary = Temporary { name: app("mimir-transition"), spec: worker(1, &["all"]) };
+    let made = model.with_deployment(model.last(), |deployment| deployment.temporary_worker(&temporary));
+    assert!(Temporary::is(&made, &app("mimir")) && !Temporary::is(&made, &app("other")));
+    assert_eq!(made.spec, temporary.spec);
+    let owners = made.metadata.owner_references.clone().unwrap();
+    assert_eq!(owners.len(), 1);
+    assert_eq!((owners[0].kind.as_str(), owners[0].name.as_str()), ("Coordinator", "mimir"));
+    assert!(made.metadata.namespace.is_some() && made.status.is_none());
 }
 
 #[test]

@@ -7,8 +7,9 @@ use muster_model::{AppName, UnitName};
 use muster_relation::{Applied, Check, Quiet, Report, Run, Service};
 
 use super::step::{Obstacle, Until};
-use crate::observed::{Observed, ObservedUnit};
+use crate::observed::{Observed, ObservedUnit, ObservedWorker};
 use crate::plan::{Plan, Published};
+use crate::temporary::Temporary;
 
 /// The first address of units that are yet to be made: a range that no host has (RFC 2544).
 const FIRST_ADDRESS: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
@@ -40,6 +41,14 @@ impl Ideal {
 
     /// Does what a substrate does with a plan. Says whether the next plan remembers anything new.
     pub(super) fn carry_out(&mut self, plan: &Plan, changes: &Published) -> bool {
+        let workers = &mut self.observed.workers;
+        workers.retain(|_, worker| !(worker.temporary && worker.removing && worker.units.is_empty()));
+        if let Some(Temporary { name, spec }) = changes.deploy.clone() {
+            workers.insert(name, ObservedWorker { spec, temporary: true, ..ObservedWorker::default() });
+        }
+        if let Some(worker) = changes.withdraw.as_ref().and_then(|name| workers.get_mut(name)) {
+            worker.removing = true;
+        }
         for name in &changes.remove {
             if let Some(units) = self.units_of(name.application()) {
                 units.remove(&name.number());
