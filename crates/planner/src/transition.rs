@@ -166,7 +166,19 @@ impl<'a> Scene<'a> {
         let balancers = (observed.name.clone(), Application { units, roles: RoleSet::new() });
         let asked = Asked { revision: target.cloned(), applications: workers.chain([balancers]).collect() };
         let members = members.iter().map(|member| (&member.name, member)).collect();
-        Self { observed, line, members, rollout, assignments, replace, settling, findings, gate, asked, temporary }
+        Self {
+            observed,
+            line,
+            members,
+            rollout,
+            assignments,
+            replace,
+            settling,
+            findings,
+            gate,
+            asked,
+            temporary,
+        }
     }
 
     fn unit(&self, name: &UnitName) -> Option<&'a ObservedUnit> {
@@ -249,7 +261,8 @@ impl<'a> Scene<'a> {
                 note(Work::MakeReady, name.unit(number));
             }
         }
-        let units_of = |temporary: &'a Temporary| (0..temporary.spec.units).map(move |n| temporary.name.unit(n));
+        let units_of =
+            |temporary: &'a Temporary| (0..temporary.spec.units).map(move |n| temporary.name.unit(n));
         for name in self.temporary.into_iter().flat_map(units_of) {
             if self.gate == Gate::Open && self.unit(&name).is_none_or(|unit| !unit.is_told_to_run()) {
                 note(Work::MakeReady, name.clone());

@@ -82,7 +82,8 @@ fn a_unit_that_goes_is_held_until_others_find_what_it_uploaded() {
 #[test]
 fn without_read_hold_or_data_it_goes_at_once() {
     let mut off = active(2, 1);
-    off.observed.spec.transitions = Some(Transitions { read_hold: ReadHold::Never, ..Transitions::default() });
+    off.observed.spec.transitions =
+        Some(Transitions { read_hold: ReadHold::Never, ..Transitions::default() });
     let mut empty = active(2, 1);
     empty.empty = vec![all(1)];
     for mut cluster in [off, empty] {
