@@ -260,7 +260,7 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
         holds: &holds,
         gives_up: gate::gives_up(observed),
         abandonments: &abandonments,
-        temporary_may_come: temporary::may_come(observed),
+        stand_in: temporary::stand_in(observed),
     };
     let rollout =
         rollout(&members, &coming, course, &Others { seeds: &observed.seeds, peers: &peers }, &|unit| {

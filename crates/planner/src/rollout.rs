@@ -26,6 +26,7 @@ use crate::complaint;
 use crate::hold::{Hold, Holds};
 use crate::observed::{CarryOver, NO_EPOCH, ObservedUnit, Seeds};
 use crate::peers::Peers;
+use crate::temporary::StandIn;
 use crate::trial::{Failure, Trials};
 use crate::validate::Line;
 
@@ -57,6 +58,11 @@ pub(crate) struct Member<'a> {
 }
 
 impl Member<'_> {
+    /// Whether it stands in for others: it does so also while it waits for them to be removed.
+    fn stands_in(&self) -> bool {
+        self.temporary && self.unit.is_told_to_run() && self.unit.is_ready()
+    }
+
     /// The roles that the unit runs once it is there, where it is told to run or about to be.
     pub(crate) fn comes_with(&self) -> Option<&RoleSet> {
         match (&self.want, &self.unit.assigned) {
@@ -178,8 +184,8 @@ pub(crate) struct Course<'a> {
     pub(crate) gives_up: bool,
     /// Units that need not.
     pub(crate) abandonments: &'a Abandonments,
-    /// Whether a temporary worker may be made.
-    pub(crate) temporary_may_come: bool,
+    /// Whether a temporary worker can be made.
+    pub(crate) stand_in: StandIn,
 }
 
 /// What a unit may do before another one is ready that is to take a role from it. At most one unit at a time may.
@@ -222,10 +228,11 @@ pub(crate) fn rollout(
     if gap.is_at_rest(members) {
         return result;
     }
-    if course.temporary_may_come {
-        return Rollout { needs_temporary: true, ..result };
+    match course.stand_in {
+        StandIn::MayCome => Rollout { needs_temporary: true, ..result },
+        StandIn::Later => result,
+        StandIn::None => Rollout { opens_gap: true, ..gap },
     }
-    Rollout { opens_gap: true, ..gap }
 }
 
 /// What units are told of others.
@@ -539,13 +546,20 @@ impl<'a> Budget<'a> {
                 *running.entry(former).or_insert(0) += 1;
                 *away.entry(former).or_insert(0) += 1;
             }
-            for role in current.iter().filter(|_| member.unit.is_ready()) {
+            // Nobody leans on a temporary worker that is about to go.
+            let stays = !(member.temporary && member.want == Want::Stop);
+            for role in current.iter().filter(|_| stays && member.unit.is_ready()) {
                 *serving.entry(role).or_insert(0) += 1;
             }
             for role in wanted.iter() {
                 // Nobody waits for a temporary worker who need not.
                 *intended.entry(role).or_insert(0) += u32::from(!member.temporary);
                 if member.unit.is_ready() && current.contains(role) {
+                    *ready.entry(role).or_insert(0) += 1;
+                }
+            }
+            if member.stands_in() && member.want == Want::Stop {
+                for role in current.iter() {
                     *ready.entry(role).or_insert(0) += 1;
                 }
             }
@@ -572,8 +586,9 @@ impl<'a> Budget<'a> {
         let count = |of: &BTreeMap<Role, u32>, role: Role| of.get(&role).copied().unwrap_or(0);
         let spared = current.iter().all(|role| count(&self.spare, role) > 0);
         let given_up = current.difference(&kept);
+        let itself = u32::from(member.stands_in());
         let is_taken =
-            given_up.iter().all(|role| count(&self.intended, role) == 0 || count(&self.ready, role) > 0);
+            given_up.iter().all(|role| count(&self.intended, role) == 0 || count(&self.ready, role) > itself);
         let needs = if is_taken {
             Leeway::None
         } else if given_up.iter().all(|role| !self.required.contains(role) || count(&self.serving, role) > 1)
@@ -595,7 +610,7 @@ impl<'a> Budget<'a> {
                 }
             }
             // A unit that restarts with a role is not there for others to lean on meanwhile.
-            if kept.contains(role)
+            if (kept.contains(role) || member.stands_in())
                 && let Some(ready) = self.ready.get_mut(&role)
             {
                 *ready = ready.saturating_sub(1);

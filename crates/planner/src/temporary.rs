@@ -56,9 +56,29 @@ impl Temporary {
     }
 }
 
-/// Whether one may be made.
-pub(crate) fn may_come(observed: &Observed) -> bool {
-    is_allowed(observed) && is_absent(observed) && obstacle(observed).is_none()
+/// Whether one can be made for units that wait for each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StandIn {
+    /// It can.
+    MayCome,
+    /// Once the one that was made for others is gone.
+    Later,
+    /// It cannot, or is there and of no help.
+    None,
+}
+
+/// Whether one can be made now.
+pub(crate) fn stand_in(observed: &Observed) -> StandIn {
+    let goes = || observed.workers.values().any(|worker| worker.temporary && worker.removing);
+    if !is_allowed(observed) {
+        StandIn::None
+    } else if goes() {
+        StandIn::Later
+    } else if is_absent(observed) && obstacle(observed).is_none() {
+        StandIn::MayCome
+    } else {
+        StandIn::None
+    }
 }
 
 fn is_allowed(observed: &Observed) -> bool {

@@ -263,9 +263,8 @@ fn whoever_meddles_with_it_breaks_nothing() {
 #[test]
 fn it_stays_while_the_object_store_is_away_and_goes_with_the_coordinator() {
     let mut cluster = trading();
-    while !cluster.observed.workers.contains_key(&app(TEMPORARY))
-        || !runs(&mut cluster, "mimir-transition/0", Role::Ingester)
-    {
+    let stands_in = unit("mimir-transition/0");
+    while !cluster.units().contains(&stands_in) || !cluster.unit(&stands_in).is_ready() {
         cluster.plan();
         for unit in cluster.units() {
             cluster.advance(&unit);

@@ -88,6 +88,8 @@ fn a_monolith_that_is_replaced_goes_through_three_phases() {
             "transition 1/3: starting b/0, i/0 and 1 more",
             "transition 1/3: starting i/0 and r/0",
             "transition 1/3: starting r/0",
+            // All are told that those who stay are there now.
+            "transition 2/3: draining w/0 (not begun yet)",
             "transition 2/3: draining w/0",
             "transition 3/3: stopping w/0",
             "nothing",

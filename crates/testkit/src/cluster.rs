@@ -243,11 +243,12 @@ impl Cluster {
         }
         let carried = self.observed.carry != plan.carry;
         self.observed.carry = plan.carry.clone();
+        let workers = self.observed.workers.len();
         self.observed
             .workers
             .retain(|_, worker| !(worker.temporary && worker.removing && worker.units.is_empty()));
         self.last = Some(plan);
-        !changes.is_empty() || carried
+        !changes.is_empty() || carried || self.observed.workers.len() < workers
     }
 
     /// One unit's agent does one step. Says whether there was one to do.
