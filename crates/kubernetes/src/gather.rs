@@ -145,7 +145,7 @@ pub(crate) fn gather(
         tls: tls(coordinator, named.tls.as_deref()),
         remote_write: remote_write(key, coordinator, caches, named),
         temporary_name_taken: Temporary::name_for(name).is_some_and(|temporary| {
-            !workers.contains_key(&temporary) && exists(&key.sibling(&temporary), caches)
+            !workers.contains_key(&temporary) && exists(&key.sibling(temporary.as_str()), caches)
         }),
         seeds: Seeds::Name(gossip_address(name, &key.namespace)),
         obstacles,
