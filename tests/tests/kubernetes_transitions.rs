@@ -1,8 +1,6 @@
 //! Transitions on a real cluster: samples are written while Mimir goes apart and back, the operator and a unit that leaves are killed, and
 //! the disks of units that go are deleted. Nothing acknowledged is lost.
 
-#![expect(clippy::unwrap_used, reason = "these functions serve tests only, which may panic")]
-
 use muster_tests::kubernetes::node::in_cluster;
 use muster_tests::kubernetes::transition;
 
