@@ -20,9 +20,10 @@ use serde_json::{Value, json};
 /// How long a step may take on a machine that builds and tests at the same time.
 const SETTLED: Duration = Duration::from_secs(30);
 
+/// One whose units go at once, not two minutes later.
 fn coordinator(name: &str) -> Value {
     json!({"apiVersion": "muster.dev/v1alpha1", "kind": "Coordinator", "metadata": {"name": name},
-           "spec": {"product": "mimir", "s3": {"secret": "s3"}}})
+           "spec": {"product": "mimir", "s3": {"secret": "s3"}, "transitions": {"readHold": "Never"}}})
 }
 
 fn worker(name: &str, spec: &Value) -> Value {

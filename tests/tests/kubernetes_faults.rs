@@ -43,8 +43,9 @@ async fn operated(level: Level) -> (Site, Operator) {
     (site, operator)
 }
 
+/// One whose units go at once, not two minutes later.
 fn coordinator(name: &str, spec: &Value) -> Value {
-    let mut whole = json!({"product": "mimir", "s3": {"secret": "s3"}});
+    let mut whole = json!({"product": "mimir", "s3": {"secret": "s3"}, "transitions": {"readHold": "Never"}});
     merge(&mut whole, spec);
     json!({"apiVersion": "muster.dev/v1alpha1", "kind": "Coordinator", "metadata": {"name": name}, "spec": whole})
 }

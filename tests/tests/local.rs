@@ -209,7 +209,7 @@ async fn what_an_edit_would_change_is_shown_first() -> anyhow::Result<()> {
     let (_, said) = diff(&["mimir", "retention-period=banana"], 2).await?;
     ensure!(said == refused(&model, &["config", "mimir", "retention-period=banana"]).await?, "{said}");
     let (_, said) = diff(&["mimir", "replication-factor=3"], 2).await?;
-    says(&said, &["replication-factor stays 1", "muster explain replication-factor"])?;
+    says(&said, &["replication-factor stays 1 until there are 3 units with role ingester"])?;
     let directory = muster_testkit::directory::temporary();
     let file = directory.path().join("model.yaml");
     let path = file.to_str().context("a path of text")?;

@@ -17,7 +17,7 @@ const BASE: [(&str, &str); 3] =
 pub(super) fn coordinator(name: &str, s3: &str) -> Value {
     json!({
         "apiVersion": "muster.dev/v1alpha1", "kind": "Coordinator", "metadata": {"name": name},
-        "spec": {"product": "mimir", "s3": {"secret": s3}},
+        "spec": {"product": "mimir", "s3": {"secret": s3}, "transitions": {"readHold": "Never"}},
     })
 }
 
