@@ -208,7 +208,7 @@ async fn stalled(store: &Store) -> anyhow::Result<Stalled> {
         Store::ACCESS_KEY,
         Store::SECRET_KEY
     );
-    let text = documents::coordinator("mimir", "  units: 1\n  s3: {secret: s3}")
+    let text = documents::coordinator("mimir", "  units: 1\n  s3: {secret: s3}\n  transitions: {readHold: Never}")
         + &documents::worker("first", "mimir", 1, &["all"])
         + &documents::worker("second", "mimir", 1, &["all"])
         + &secret;
