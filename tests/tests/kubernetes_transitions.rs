@@ -8,8 +8,3 @@ use muster_tests::kubernetes::transition;
 fn with_one_copy() {
     in_cluster(1, 20, async |site| transition::there_and_back(&site, 1).await.unwrap());
 }
-
-#[test]
-fn with_three_copies() {
-    in_cluster(1, 30, async |site| transition::there_and_back(&site, 3).await.unwrap());
-}

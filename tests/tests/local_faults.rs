@@ -208,10 +208,11 @@ async fn stalled(store: &Store) -> anyhow::Result<Stalled> {
         Store::ACCESS_KEY,
         Store::SECRET_KEY
     );
-    let text = documents::coordinator("mimir", "  units: 1\n  s3: {secret: s3}\n  transitions: {readHold: Never}")
-        + &documents::worker("first", "mimir", 1, &["all"])
-        + &documents::worker("second", "mimir", 1, &["all"])
-        + &secret;
+    let text =
+        documents::coordinator("mimir", "  units: 1\n  s3: {secret: s3}\n  transitions: {readHold: Never}")
+            + &documents::worker("first", "mimir", 1, &["all"])
+            + &documents::worker("second", "mimir", 1, &["all"])
+            + &secret;
     model.up(Some(&text))?;
     model.wait_active(ACTIVE).await?;
     let traffic = Traffic::start(&model, "kept").await?;

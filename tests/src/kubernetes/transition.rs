@@ -11,7 +11,7 @@ use muster_model::Product;
 use super::Site;
 use super::node::{address, example, say, try_status};
 use crate::traffic::Traffic;
-use crate::transition::{Actor, App, Kill, Layout, Phase, apart, coordinator, monolithic, unsettled};
+use crate::transition::{Actor, Kill, Layout, Phase, apart, coordinator, monolithic, unsettled};
 
 const NAMESPACE: &str = "default";
 const COORDINATOR: &str = "mimir";
@@ -20,16 +20,14 @@ const CARRIED_OUT: Duration = Duration::from_secs(420);
 /// How often the status is asked for.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// From one process kind to three and back, and one unit more and less, with so many copies of the data, while samples are written. What was
-/// acknowledged must be readable in the end.
+/// From one process kind to three and back, with so many copies of the data, while samples are written. What was acknowledged must be
+/// readable in the end.
 ///
 /// # Errors
 /// A change is not carried out in time, the moment of a kill never came, or something is lost.
 pub async fn there_and_back(site: &Site, copies: u8) -> anyhow::Result<()> {
     let holders = u32::from(copies);
     let (one, many) = (monolithic(holders), apart(Product::Mimir, holders));
-    let more =
-        Layout(many.0.iter().map(|app| App { units: app.units + u32::from(holds(app)), ..*app }).collect());
     let nothing = Layout(Vec::new());
     let kubectl = |arguments: &[&str]| site.cluster.kubectl(arguments).map_err(anyhow::Error::msg);
     kubectl(&["apply", "-f", &example("object-store.yaml")])?;
@@ -40,8 +38,6 @@ pub async fn there_and_back(site: &Site, copies: u8) -> anyhow::Result<()> {
     let kill = |actor, phase| Some(Kill { actor, phase });
     let changes = [
         ("apart", &one, &many, kill(Actor::Up, Phase::Leaving)),
-        ("one holder more", &many, &more, kill(Actor::Up, Phase::Gaining)),
-        ("one holder less", &more, &many, None),
         ("back", &many, &one, kill(Actor::Agent, Phase::Leaving)),
     ];
     for (what, before, after, kill) in changes {
@@ -56,11 +52,6 @@ pub async fn there_and_back(site: &Site, copies: u8) -> anyhow::Result<()> {
     say(&format!("{copies} copies: {failed} of {} samples refused twice", journal.attempted));
     ensure!(copies == 1 || failed == 0, "{failed} samples were refused twice with {copies} copies");
     Ok(())
-}
-
-/// Whether an application's units hold fresh data.
-fn holds(app: &App) -> bool {
-    app.roles.iter().any(|role| ["all", "write"].contains(role))
 }
 
 fn apply(site: &Site, documents: &str) -> anyhow::Result<()> {
