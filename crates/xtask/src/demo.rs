@@ -17,7 +17,7 @@ const EXAMPLE: &str = "deploy/examples/mimir-monolithic.yaml";
 /// Names this run's samples.
 const RUN: &str = "demo";
 /// How long one step may take.
-const STEP_DEADLINE: Duration = Duration::from_secs(180);
+const STEP_DEADLINE: Duration = Duration::from_secs(300);
 /// How long samples may take to be readable from the object store: Mimir's own caches bound it (about 80 s).
 const READ_DEADLINE: Duration = Duration::from_secs(180);
 
