@@ -24,7 +24,7 @@ use muster_api::{Coordinator, Unit, Worker};
 use muster_manifests::names::{APPLICATION_LABEL, pod_name, unit_number};
 use muster_manifests::{Deployment, Object, UnitObject, objects, unit};
 use muster_model::{AppName, Finding, Reason, UnitName, WorkloadStatus};
-use muster_planner::{Observed, Plan, PlannedApplication, Published};
+use muster_planner::{Observed, Plan, PlannedApplication};
 use tokio::time::Instant;
 
 use crate::cache::Cache;
@@ -255,15 +255,14 @@ impl<'a> Application<'a> {
     /// Makes the temporary worker, or removes it as a user removes one.
     fn temporary(&self, deployment: &Deployment<'_>) -> Vec<Write<'a>> {
         let writer = &self.context.writer;
-        let Published { deploy, withdraw, .. } = self.plan.changes(self.observed);
-        let made = deploy.map(|temporary| {
-            let worker = deployment.temporary_worker(&temporary);
+        let made = self.plan.deploys(self.observed).map(|temporary| {
+            let worker = deployment.temporary_worker(temporary);
             self.write_of(self.name, async move {
                 let made = writer.make(&worker).await?;
                 Ok(Some(seen_new_worker(&made)))
             })
         });
-        let worker = withdraw.and_then(|name| self.workers.get(&name));
+        let worker = self.plan.withdraws(self.observed).and_then(|name| self.workers.get(&name));
         let removed = worker.map(|worker| {
             let (key, uid) = (Key::of(worker.as_ref()), worker.uid());
             self.write_of(self.name, async move { writer.delete::<Worker>(&key, uid).await.map(|()| None) })

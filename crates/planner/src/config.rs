@@ -66,16 +66,20 @@ pub(crate) fn replication_factor(
             );
             kept
         }
-        Some(kept) if asked > kept && ready_keepers(observed, line, role) < asked.into() => {
+        Some(kept) if asked > kept => {
             let ready = ready_keepers(observed, line, role);
-            say(
-                Waiting,
-                Reason::Starting,
-                format!(
-                    "replication-factor stays {kept} until {asked} units with role {role} are ready, {ready} of {keepers} are"
-                ),
-            );
-            kept
+            if ready < asked.into() {
+                say(
+                    Waiting,
+                    Reason::Starting,
+                    format!(
+                        "replication-factor stays {kept} until {asked} units with role {role} are ready, {ready} of {keepers} are"
+                    ),
+                );
+                kept
+            } else {
+                asked
+            }
         }
         Some(_) => asked,
     };

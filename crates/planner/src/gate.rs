@@ -3,7 +3,7 @@
 use muster_api::OnIncoherent;
 use muster_model::{Coverage, Finding, Reason, RoleSet, RoleTable, WorkloadStatus};
 
-use crate::observed::{ObjectStore, Observed, Probe, Tls};
+use crate::observed::{ObjectStore, Observed, ObservedWorker, Probe, Tls};
 
 /// What the gate says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,7 +98,7 @@ pub(crate) fn coverage(
     findings: &mut Vec<Finding>,
 ) -> Gate {
     let name = &observed.name;
-    if observed.workers.values().all(|w| w.removing || w.temporary) {
+    if !observed.workers.values().any(ObservedWorker::is_asked_for) {
         findings.push(Finding::application(
             name,
             WorkloadStatus::Blocked,
@@ -141,7 +141,7 @@ fn command(observed: &Observed, table: &RoleTable, missing: &RoleSet) -> String 
     let worker = observed
         .workers
         .iter()
-        .find(|(_, worker)| !worker.removing && !worker.temporary)
+        .find(|(_, worker)| worker.is_asked_for())
         .map_or("WORKER", |(name, _)| name.as_str());
     let covering = table.meta.iter().filter(|(_, parts)| parts.is_superset(missing));
     let roles = match covering.min_by_key(|(_, parts)| parts.len()) {

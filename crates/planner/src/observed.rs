@@ -74,6 +74,13 @@ pub struct ObservedWorker {
     pub temporary: bool,
 }
 
+impl ObservedWorker {
+    /// Whether somebody asks for it, and goes on to.
+    pub(crate) fn is_asked_for(&self) -> bool {
+        !self.removing && !self.temporary
+    }
+}
+
 /// One unit that exists.
 #[derive(Debug, Clone, Default)]
 pub struct ObservedUnit {

@@ -119,13 +119,24 @@ impl Published {
 }
 
 impl Plan {
+    /// The temporary worker that is to be made now.
+    #[must_use]
+    pub fn deploys(&self, observed: &Observed) -> Option<&Temporary> {
+        self.temporary.as_ref().filter(|_| temporary::present(observed).is_none())
+    }
+
+    /// The temporary worker that is to be removed now.
+    #[must_use]
+    pub fn withdraws(&self, observed: &Observed) -> Option<AppName> {
+        temporary::present(observed).filter(|_| self.temporary.is_none()).map(|there| there.name)
+    }
+
     /// What carrying out this plan changes.
     #[must_use]
     pub fn changes(&self, observed: &Observed) -> Published {
-        let there = temporary::present(observed);
         let mut changes = Published {
-            deploy: self.temporary.clone().filter(|_| there.is_none()),
-            withdraw: there.map(|there| there.name).filter(|_| self.temporary.is_none()),
+            deploy: self.deploys(observed).cloned(),
+            withdraw: self.withdraws(observed),
             replace: self.replace.clone(),
             ..Published::default()
         };
@@ -500,8 +511,7 @@ fn units(observed: &Observed) -> impl Iterator<Item = &ObservedUnit> {
 /// The roles of all units that exist and can serve. A worker whose config is rejected counts with what its units still run.
 fn coverage(observed: &Observed, line: &Line, declared: &BTreeMap<AppName, Declared>) -> Coverage {
     let mut counts: BTreeMap<RoleSet, u32> = BTreeMap::new();
-    let asked = observed.workers.iter().filter(|(_, worker)| !worker.removing && !worker.temporary);
-    for (name, worker) in asked {
+    for (name, worker) in observed.workers.iter().filter(|(_, worker)| worker.is_asked_for()) {
         match declared.get(name) {
             Some(Declared::Roles { declared, .. }) => {
                 *counts.entry(declared.clone()).or_insert(0) += worker.spec.units
@@ -540,8 +550,7 @@ fn unit_counts(observed: &Observed, findings: &mut Vec<Finding>) {
     if observed.spec.units == 0 && !observed.removing {
         none(&observed.name, "load balancer unit");
     }
-    let stays = observed.workers.iter().filter(|(_, w)| !w.removing && !w.temporary);
-    for (name, _) in stays.filter(|(_, w)| w.spec.units == 0) {
+    for (name, _) in observed.workers.iter().filter(|(_, w)| w.spec.units == 0 && w.is_asked_for()) {
         none(name, "unit");
     }
 }
@@ -711,7 +720,7 @@ fn progress<'a>(
     let total = observed
         .workers
         .iter()
-        .filter(|(_, w)| !w.removing && !w.temporary)
+        .filter(|(_, w)| w.is_asked_for())
         .map(|(name, w)| serving_units(declared.get(name), w))
         .sum();
     let balancers = || observed.balancers.values();

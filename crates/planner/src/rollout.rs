@@ -395,16 +395,17 @@ fn next_assignment(
 fn unit_seeds(members: &[Member<'_>]) -> Vec<String> {
     let stays =
         |m: &&Member<'_>| matches!(m.want, Want::Run(_)) || (m.want == Want::Hold && m.unit.is_told_to_run());
-    let place =
-        |m: &Member<'_>| Some((m.name.number(), m.name.application().clone(), m.unit.address.clone()?));
-    let mut staying: Vec<_> = members.iter().filter(stays).filter_map(place).collect();
-    staying.sort_unstable();
-    staying.truncate(SEEDS);
-    let is_there = |m: &&Member<'_>| m.unit.is_ready();
-    if !members.iter().filter(stays).any(|m| is_there(&m)) {
-        staying.extend(members.iter().filter(is_there).filter_map(place).min());
+    fn place<'a>(m: &'a Member<'_>) -> Option<(u32, &'a AppName, &'a str)> {
+        Some((m.name.number(), m.name.application(), m.unit.address.as_deref()?))
     }
-    staying.into_iter().map(|(_, _, address)| host_and_port(&address, GOSSIP_PORT)).collect()
+    let mut seeds: Vec<_> = members.iter().filter(stays).filter_map(place).collect();
+    seeds.sort_unstable();
+    seeds.truncate(SEEDS);
+    let ready = || members.iter().filter(|m| m.unit.is_ready());
+    if !ready().any(|m| stays(&m)) {
+        seeds.extend(ready().filter_map(place).min());
+    }
+    seeds.into_iter().map(|(_, _, address)| host_and_port(address, GOSSIP_PORT)).collect()
 }
 
 /// Whether the unit is to run something that is expected to stay.

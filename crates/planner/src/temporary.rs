@@ -33,7 +33,7 @@ impl Temporary {
     /// The one that would be made: on disks and nodes as those have that hold data.
     fn of(observed: &Observed, line: &Line) -> Option<Self> {
         let name = Self::name_for(&observed.name)?;
-        let stays = || observed.workers.values().filter(|worker| !worker.removing && !worker.temporary);
+        let stays = || observed.workers.values().filter(|worker| worker.is_asked_for());
         let holds_data = |worker: &&ObservedWorker| {
             let roles = worker.spec.roles.iter().filter(|(_, on)| **on);
             let roles = roles.filter_map(|(role, _)| role.parse().ok()).collect();

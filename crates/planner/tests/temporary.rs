@@ -17,11 +17,18 @@ fn unit(name: &str) -> UnitName {
 
 /// A cluster at rest with one unit of each part of Mimir.
 fn lean() -> Cluster {
+    lean_of(Product::Mimir)
+}
+
+/// The same of another product with these parts.
+fn lean_of(product: Product) -> Cluster {
     let mut cluster = Cluster::new(&[
         ("a", worker(1, &["write"])),
         ("b", worker(1, &["backend"])),
         ("c", worker(1, &["read"])),
     ]);
+    cluster.observed.spec.product = product.to_string();
+    cluster.observed.spec.version = None;
     cluster.settle();
     assert_eq!(cluster.status(), "active");
     cluster
@@ -316,15 +323,7 @@ fn its_part_of_the_way_is_foreseen() {
 
 #[test]
 fn nobody_turns_to_it() {
-    let mut cluster = Cluster::new(&[
-        ("a", worker(1, &["write"])),
-        ("b", worker(1, &["backend"])),
-        ("c", worker(1, &["read"])),
-    ]);
-    cluster.observed.spec.product = "loki".to_owned();
-    cluster.observed.spec.version = None;
-    cluster.settle();
-    assert_eq!(cluster.status(), "active");
+    let mut cluster = lean_of(Product::Loki);
     trade(&mut cluster);
     follow(&mut cluster, |cluster, _, changes| {
         let own = cluster.observed.workers.get(&app(TEMPORARY)).and_then(|worker| worker.units.get(&0));
