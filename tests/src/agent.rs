@@ -4,7 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "these functions serve tests and benchmarks only, which may panic")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -55,6 +55,7 @@ pub fn update(epoch: u64, document: &str, roles: &[Role], run: Run) -> ToAgent {
             run,
             gives_up: false,
             quiesces: false,
+            forgets: BTreeSet::new(),
             peers: std::collections::BTreeMap::new(),
             seeds: Vec::new(),
         },

@@ -70,21 +70,11 @@ mod tests {
     #[test]
     fn metrics_say_what_the_report_says() {
         let report = Report {
-            instance: "one".into(),
-            address: "127.0.0.1".into(),
-            agent_version: "0".into(),
             epoch: 7,
-            applied: None,
             service: Service::Backoff,
             ready: true,
-            waiting: None,
-            check: None,
-            holds_data: false,
-            drain: None,
-            quiet: None,
-            last_exit: None,
-            last_error: None,
             restarts: 3,
+            ..Report::new("one", "127.0.0.1", "0")
         };
         let metrics = metrics(&report);
         for line in [

@@ -216,6 +216,7 @@ impl Agent {
             Action::Leave(process, order) => self.driver.leave(process, &order),
             Action::Quiesce(process, order) => self.driver.quiesce(process, &order),
             Action::Resume(process, order) => self.driver.resume(process, &order),
+            Action::Forget(process, order) => self.driver.forget(process, &order),
             Action::Stop(process, signal) => self.driver.stop(process, signal),
             Action::Kill(process) => self.driver.kill(process),
             Action::Reload(process, order) => self.driver.reload(process, &order),

@@ -161,7 +161,7 @@ impl State {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
     use std::os::unix::fs::PermissionsExt;
 
     use muster_model::{Product, Revision, RoleSet};
@@ -178,6 +178,7 @@ mod tests {
             run: Run::Start,
             gives_up: false,
             quiesces: false,
+            forgets: BTreeSet::new(),
             peers: std::collections::BTreeMap::new(),
             seeds: vec![],
         };

@@ -142,7 +142,8 @@ impl<'a> Application<'a> {
             // Nobody is told of this plan, so there is nothing to remember of it.
             status.carry_over = carry.cloned();
         }
-        let remembers = carry != status.carry_over.as_ref();
+        // What is only said of it waits, as all statuses do, for what units are told.
+        let remembers = shared && !self.plan.carry.decides_like(&self.observed.carry);
         let mut reported = now == Some(&status);
         if (remembers || !shared) && !reported {
             let written = self.write_status(&status).await;

@@ -1,6 +1,6 @@
 //! The embedded S3 server as a unit of the model: its credentials, its Secret documents, and what its agent runs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Read};
 
@@ -60,6 +60,7 @@ pub(crate) fn assignment() -> Assignment {
         run: Run::Start,
         gives_up: false,
         quiesces: false,
+        forgets: BTreeSet::new(),
         peers: BTreeMap::new(),
         seeds: Vec::new(),
     }

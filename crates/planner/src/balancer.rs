@@ -202,6 +202,7 @@ pub(crate) fn assignment(
             run,
             gives_up: false,
             quiesces: false,
+            forgets: BTreeSet::new(),
             peers: BTreeMap::new(),
             seeds: Vec::new(),
         })),

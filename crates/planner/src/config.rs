@@ -99,7 +99,7 @@ pub(crate) fn replication_factor(
 
 /// How many units are ready with a role and are to go on with it.
 fn ready_keepers(observed: &Observed, line: &Line, role: Role) -> u32 {
-    let workers = observed.workers.values().filter(|worker| !worker.removing);
+    let workers = observed.workers.values().filter(|worker| worker.is_asked_for());
     let units = workers.flat_map(|worker| worker.units.range(..worker.spec.units));
     let is_one = |unit: &ObservedUnit| {
         unit.is_ready() && unit.obeys() && line.table.expand(&unit.current_roles()).contains(role)

@@ -18,6 +18,7 @@ mod forecast;
 mod gate;
 mod hold;
 mod observed;
+mod parting;
 mod peers;
 mod plan;
 mod preview;

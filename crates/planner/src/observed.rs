@@ -123,6 +123,7 @@ impl ObservedUnit {
                 run: Run::Start,
                 gives_up: false,
                 quiesces: false,
+                forgets: BTreeSet::new(),
                 peers: BTreeMap::new(),
                 seeds: Vec::new(),
             });
@@ -200,6 +201,7 @@ impl ObservedUnit {
                 if now.same_process(&next)
                     && now.seeds == next.seeds
                     && now.quiesces == next.quiesces
+                    && now.forgets == next.forgets
                     && epoch == Some(now.epoch) =>
             {
                 now.clone()
@@ -381,13 +383,52 @@ pub struct CarryOver {
 }
 
 impl CarryOver {
-    /// Takes over what an earlier plan of this process worked out and what is not kept beyond the process.
+    /// Takes over what an earlier plan of this process worked out and what is not kept beyond the process, or is kept late.
     pub fn remember(&mut self, earlier: &Self) {
         self.rendered.clone_from(&earlier.rendered);
         self.trials.clone_from(&earlier.trials);
-        if let (Some(transition), Some(earlier)) = (&mut self.transition, &earlier.transition) {
-            transition.remember(earlier);
-        }
+        self.transition.clone_from(&earlier.transition);
+    }
+
+    /// Whether the next plan decides the same with `other`, whatever it says. If it does, a plan may be carried out before its carry-over is
+    /// kept; else whoever comes after a crash would not know what was begun.
+    #[must_use]
+    pub fn decides_like(&self, other: &Self) -> bool {
+        let Self {
+            replication_factor,
+            config,
+            published,
+            good,
+            proven,
+            failure,
+            leaving_balancer,
+            opened,
+            halted,
+            held,
+            departed,
+            store,
+            abandoned,
+            // Kept with what units share.
+            documents: _,
+            // Not kept at all.
+            rendered: _,
+            trials: _,
+            // Decides nothing.
+            transition: _,
+        } = self;
+        *replication_factor == other.replication_factor
+            && *config == other.config
+            && *published == other.published
+            && *good == other.good
+            && *proven == other.proven
+            && *failure == other.failure
+            && *leaving_balancer == other.leaving_balancer
+            && *opened == other.opened
+            && *halted == other.halted
+            && *held == other.held
+            && *departed == other.departed
+            && *store == other.store
+            && *abandoned == other.abandoned
     }
 
     /// The last good revision, where it is another one than the target and its text is at hand.

@@ -134,6 +134,7 @@ mod tests {
                 run: Run::Start,
                 gives_up: false,
                 quiesces: false,
+                forgets: BTreeSet::new(),
                 peers,
                 seeds: Vec::new(),
             }),
@@ -146,6 +147,7 @@ mod tests {
             name: AppName::new(*app).unwrap().unit(*number),
             unit,
             want: Want::Run(RoleSet::from([*role])),
+            leaves: false,
             temporary: false,
         };
         units.iter().map(member).collect()

@@ -18,6 +18,7 @@ use crate::config::{self, Rendered};
 use crate::gate::{self, Gate};
 use crate::hold::{self, Holds};
 use crate::observed::{CarryOver, NO_EPOCH, ObjectStore, Observed, ObservedUnit, ObservedWorker, Probe, Tls};
+use crate::parting::Partings;
 use crate::peers::Peers;
 use crate::remote_write;
 use crate::rollout::{Coming, Course, Halt, Member, Others, Rollout, Trouble, Want, rollout};
@@ -263,6 +264,7 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
     } else {
         Holds::default()
     };
+    let partings = Partings::of(&members, &line);
     let course = Course {
         line: &line,
         target: terms.target,
@@ -271,6 +273,7 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
         holds: &holds,
         gives_up: gate::gives_up(observed),
         abandonments: &abandonments,
+        partings: &partings,
         stand_in: temporary::stand_in(observed),
     };
     let rollout =
@@ -295,6 +298,7 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
     };
 
     let mut assignments = rollout.assignments.clone();
+    partings.tell(&members, &mut assignments);
     let balancers_wanted = wanted_units(observed.spec.units, observed.removing);
     for (number, unit) in &observed.balancers {
         let wanted = balancers_wanted.contains(number);
@@ -338,6 +342,7 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
         &assignments,
         &replace,
         &holds.settling,
+        &partings,
         &findings,
         gate,
         target.as_ref(),
@@ -360,6 +365,7 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
     let told = Told {
         units: members.iter().map(|m| (&m.name, (&m.want, assignments.get(&m.name)))).collect(),
         abandonments: &abandonments,
+        partings: &partings,
     };
     let workers: BTreeMap<AppName, PlannedApplication> = observed
         .workers
@@ -584,7 +590,7 @@ pub(crate) fn members<'a>(
                 (Gate::Open, Some(Declared::Nothing)) => Want::Stop,
                 (Gate::Open, Some(Declared::Rejected) | None) => Want::Hold,
             };
-            members.push(Member { name: unit_name, unit, want, temporary: worker.temporary });
+            members.push(Member { name: unit_name, unit, want, leaves, temporary: worker.temporary });
         }
     }
     members
@@ -744,6 +750,7 @@ struct Told<'a> {
     /// For each unit what is wanted of it, and its assignment, if it has one.
     units: BTreeMap<&'a UnitName, (&'a Want, Option<&'a Assignment>)>,
     abandonments: &'a Abandonments,
+    partings: &'a Partings,
 }
 
 fn planned_worker(
@@ -762,13 +769,17 @@ fn planned_worker(
     }
     let mut unit_statuses = BTreeMap::new();
     for (number, unit) in &worker.units {
-        if !wanted.contains(number) && !unit.has_stopped() {
+        let unit_name = name.unit(*number);
+        let witness = told.partings.awaits(&unit_name);
+        if !wanted.contains(number) && (!unit.has_stopped() || witness.is_some()) {
             units.insert(*number);
         }
         let hold = Want::Hold;
-        let unit_name = name.unit(*number);
         let (want, next) = told.units.get(&unit_name).copied().unwrap_or((&hold, None));
-        let said = status::of_worker_unit(unit, next, want, gate, &observed.name);
+        let said = match witness {
+            Some(witness) => status::parting(witness),
+            None => status::of_worker_unit(unit, next, want, gate, &observed.name),
+        };
         unit_statuses.insert(*number, status::kept_from_leaving(said, &unit_name, told.abandonments));
     }
     let mut said: Vec<Status> =

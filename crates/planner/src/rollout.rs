@@ -25,6 +25,7 @@ use crate::abandon::Abandonments;
 use crate::complaint;
 use crate::hold::{Hold, Holds};
 use crate::observed::{CarryOver, NO_EPOCH, ObservedUnit, Seeds};
+use crate::parting::Partings;
 use crate::peers::Peers;
 use crate::temporary::StandIn;
 use crate::trial::{Failure, Trials};
@@ -53,6 +54,8 @@ pub(crate) struct Member<'a> {
     pub(crate) name: UnitName,
     pub(crate) unit: &'a ObservedUnit,
     pub(crate) want: Want,
+    /// Whether the unit is not asked for any more.
+    pub(crate) leaves: bool,
     /// Whether it is of the [temporary worker](crate::temporary).
     pub(crate) temporary: bool,
 }
@@ -184,6 +187,8 @@ pub(crate) struct Course<'a> {
     pub(crate) gives_up: bool,
     /// Units that need not.
     pub(crate) abandonments: &'a Abandonments,
+    /// Units that are about to be taken away.
+    pub(crate) partings: &'a Partings,
     /// Whether a temporary worker can be made.
     pub(crate) stand_in: StandIn,
 }
@@ -353,6 +358,11 @@ fn next_assignment(
     let next = match &member.want {
         Want::Hold => return now.cloned(),
         Want::Run(_) if told.peers.waiting.contains(&member.name) => return now.cloned(),
+        Want::Run(_)
+            if !member.unit.is_told_to_run() && course.partings.is_being_forgotten(&member.name) =>
+        {
+            return now.cloned();
+        }
         Want::Stop | Want::StopAtOnce => {
             let gives_up = course.gives_up || course.abandonments.given_up(&member.name).is_some();
             return member.unit.tell_to_stop(gives_up, told.seeds);
@@ -382,6 +392,7 @@ fn next_assignment(
                 run: Run::Start,
                 gives_up: false,
                 quiesces: false,
+                forgets: BTreeSet::new(),
                 peers: told.peers.of(&member.name),
                 seeds: told.seeds.to_vec(),
             }

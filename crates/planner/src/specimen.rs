@@ -76,6 +76,7 @@ pub fn specimens(observed: &Observed) -> Option<Specimens> {
             run: Run::Start,
             gives_up: false,
             quiesces: false,
+            forgets: BTreeSet::new(),
             peers: peers.of(unit),
             seeds: vec![seed.clone()],
         },

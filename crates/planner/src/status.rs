@@ -117,6 +117,14 @@ pub(crate) fn of_worker_unit(
     of_service(report, next.or(unit.assigned.as_ref()))
 }
 
+/// The status of a unit that has stopped and is about to be taken away.
+pub(crate) fn parting(witness: &UnitName) -> Status {
+    Status::new(
+        WorkloadStatus::Maintenance,
+        format!("stopped: goes once {witness} sees that it has left the ring"),
+    )
+}
+
 /// What a unit does that is about to give up data.
 fn quiesces(report: &Report) -> &'static str {
     if report.quiet.is_some() {

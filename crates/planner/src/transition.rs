@@ -15,6 +15,7 @@ use crate::forecast::spans;
 use crate::gate::Gate;
 use crate::observed::{Observed, ObservedUnit};
 use crate::plan::wanted_units;
+use crate::parting::Partings;
 use crate::rollout::{Member, Rollout, Want};
 use crate::status::tries_again;
 use crate::temporary::Temporary;
@@ -125,6 +126,7 @@ pub(crate) struct Scene<'a> {
     replace: &'a BTreeSet<UnitName>,
     /// Units that went, and whose uploads are waited for.
     settling: &'a [UnitName],
+    partings: &'a Partings,
     findings: &'a [Finding],
     gate: Gate,
     asked: Asked,
@@ -149,6 +151,7 @@ impl<'a> Scene<'a> {
         assignments: &'a BTreeMap<UnitName, Assignment>,
         replace: &'a BTreeSet<UnitName>,
         settling: &'a [UnitName],
+        partings: &'a Partings,
         findings: &'a [Finding],
         gate: Gate,
         target: Option<&Revision>,
@@ -174,6 +177,7 @@ impl<'a> Scene<'a> {
             assignments,
             replace,
             settling,
+            partings,
             findings,
             gate,
             asked,
@@ -400,10 +404,17 @@ impl<'a> Scene<'a> {
                 waits.push(format!("{} {what}", named(&units)));
             }
         }
+        waits.extend(self.parting());
         if !self.settling.is_empty() {
             waits.push(format!("others to find what {} uploaded", named(self.settling)));
         }
         waits
+    }
+
+    /// Who is to see that others left the ring.
+    fn parting(&self) -> Option<String> {
+        let (witness, units) = self.partings.awaited()?;
+        Some(format!("{witness} to see that {} left the ring", named(&units)))
     }
 
     fn is_stopping(&self, unit: &ObservedUnit) -> bool {
@@ -439,13 +450,6 @@ pub(crate) fn follow(scene: &Scene<'_>) -> Option<(Transition, TransitionStatus)
 }
 
 impl Transition {
-    /// Takes over what an earlier plan of this process saw, of the same transition.
-    pub(crate) fn remember(&mut self, earlier: &Self) {
-        if self.asked == earlier.asked {
-            self.at = earlier.at;
-        }
-    }
-
     /// Whether units restart with another config and nothing else.
     pub(crate) fn is_mere_rollout(&self) -> bool {
         self.edited.is_empty() && self.phases.keys().eq([&Work::Restart])
@@ -565,7 +569,7 @@ impl Transition {
                     tries_again()
                 )
             };
-            stuck.into_iter().map(keeps).collect()
+            stuck.into_iter().map(keeps).chain(scene.parting()).collect()
         };
         let edited = self.edited.lines();
         if !edited.is_empty() {

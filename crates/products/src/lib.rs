@@ -14,6 +14,7 @@ mod object_store;
 mod overrides;
 pub mod placeholder;
 mod quiesce;
+mod ring;
 pub mod tempo;
 mod unit;
 mod version;
@@ -22,6 +23,7 @@ mod workload;
 pub use held::{Disk, Ending};
 pub use overrides::OwnedOverride;
 pub use quiesce::Quiesce;
+pub use ring::Ring;
 pub use version::{UnsupportedVersion, check_version, role_table, supported_versions};
 pub use workload::{
     Choice, ConfigInputs, Endpoint, Flushed, HttpCall, MAX_MESSAGE_LEN, Peer, RemoteWrite, RoleConflict,

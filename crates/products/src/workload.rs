@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use crate::charm::Options;
 use crate::held::{Disk, Ending};
 use crate::placeholder::FillError;
-use crate::{OwnedOverride, Quiesce, loki, mimir, tempo};
+use crate::{OwnedOverride, Quiesce, Ring, loki, mimir, tempo};
 
 /// The longest message of [`Workload::check_message`], in bytes.
 pub const MAX_MESSAGE_LEN: usize = 1024;
@@ -71,6 +71,9 @@ pub trait Workload: Sync {
 
     /// The role whose units keep the copies of fresh data: the replication factor counts them.
     fn replicated_role(&self) -> Role;
+
+    /// The ring of the [replicated role](Self::replicated_role), as units show it.
+    fn ring(&self) -> Ring;
 
     /// The role of the one unit that a unit with these (assigned) roles must be told of because it finds it nowhere else.
     fn needs_peer(&self, roles: &RoleSet) -> Option<Peer>;

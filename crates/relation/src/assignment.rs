@@ -1,8 +1,8 @@
 //! What the coordinator tells one unit.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use muster_model::{Revision, Role, RoleSet};
+use muster_model::{Revision, Role, RoleSet, UnitName};
 use serde::{Deserialize, Serialize};
 
 /// What one unit is to run. Agents act only on the highest epoch that they have seen.
@@ -29,6 +29,10 @@ pub struct Assignment {
     /// find by gossip (Tempo's query-frontend, Loki's compactor). A unit that is told of none turns to itself.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub peers: BTreeMap<Role, String>,
+    /// Units that have ended and are about to be taken away: the unit, which is another one of the same ring, sees to it that they no longer
+    /// stand there. What it has come to is in [`Report::forgotten`](crate::Report::forgotten).
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub forgets: BTreeSet<UnitName>,
     /// Gossip seeds, `host:port`. A change of the seeds alone restarts nothing: they matter when a process starts.
     #[serde(default)]
     pub seeds: Vec<String>,

@@ -1,8 +1,9 @@
 //! What a unit tells the coordinator.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use muster_model::{Revision, RoleSet};
+use muster_model::{Revision, RoleSet, UnitName};
 use serde::{Deserialize, Serialize};
 
 /// What is true of one unit. Written only when something changed.
@@ -40,6 +41,9 @@ pub struct Report {
     /// has ended or takes data again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quiet: Option<Quiet>,
+    /// Those of [`Assignment::forgets`](crate::Assignment::forgets) that the ring which the unit's process sees has no place for any more.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub forgotten: BTreeSet<UnitName>,
     /// How the process last ended without being asked to, with its last log lines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_exit: Option<Exit>,
@@ -71,6 +75,7 @@ impl Report {
             holds_data: false,
             drain: None,
             quiet: None,
+            forgotten: BTreeSet::new(),
             last_exit: None,
             last_error: None,
             restarts: 0,

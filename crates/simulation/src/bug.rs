@@ -31,6 +31,8 @@ pub enum Bug {
     SkipsOne,
     /// The coordinator never takes a stopped unit away.
     NeverRemoves,
+    /// The agent says that a unit has no place in the ring, and has not looked.
+    LeavesPlaces,
 }
 
 impl Bug {
@@ -49,6 +51,7 @@ impl Bug {
         Self::NeverQuiet,
         Self::SkipsOne,
         Self::NeverRemoves,
+        Self::LeavesPlaces,
     ];
 
     /// What it breaks, in the words of the report.
@@ -63,6 +66,7 @@ impl Bug {
             Self::ForgetsEpochs | Self::ObeysTheOld => &["monotone epochs"],
             Self::SaysActive => &["honest status"],
             Self::NeverQuiet => &["quiet in the end"],
+            Self::LeavesPlaces => &["places in rings"],
             Self::SkipsOne | Self::NeverRemoves => &["same end from every path"],
         }
     }
@@ -90,6 +94,7 @@ impl fmt::Display for Bug {
             Self::NeverQuiet => "every plan changes something",
             Self::SkipsOne => "one unit is never told of a new config",
             Self::NeverRemoves => "stopped units are never taken away",
+            Self::LeavesPlaces => "an agent says that a unit has left the ring, and has not looked",
         })
     }
 }

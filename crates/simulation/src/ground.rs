@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
-use muster_model::Product;
+use muster_model::{Product, UnitName};
 
 use crate::bug::Bug;
 use crate::disk::Write;
@@ -34,6 +34,8 @@ pub(crate) struct Ground {
     pub(crate) store_is_up: bool,
     /// What clients were told is safe.
     pub(crate) acknowledged: BTreeSet<Write>,
+    /// Units whose places in the ring are taken away now.
+    pub(crate) forgotten: BTreeSet<UnitName>,
     pub(crate) bug: Option<Bug>,
     /// The first invariant that was broken.
     pub(crate) fault: Option<Fault>,
@@ -47,6 +49,7 @@ impl Ground {
             bucket: BTreeSet::new(),
             store_is_up: true,
             acknowledged: BTreeSet::new(),
+            forgotten: BTreeSet::new(),
             bug,
             fault: None,
         }

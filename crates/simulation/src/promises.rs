@@ -1,6 +1,6 @@
 //! What every plan must keep to, worked out once more from what was observed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use muster_api::WorkerSpec;
 use muster_model::{RoleSet, RoleTable, UnitName, WorkloadStatus};
@@ -60,6 +60,21 @@ fn is_coherent(terms: &Terms, observed: &Observed) -> bool {
 pub(crate) fn stops_all(terms: &Terms, observed: &Observed, plan: &Plan) -> bool {
     let refused = observed.workers.values().any(|worker| is_refused(terms, &worker.spec));
     !is_coherent(terms, observed) || (refused && !plan.coverage.is_coherent())
+}
+
+/// A unit that stays, serves and sees the ring.
+pub(crate) fn sees_ring(
+    terms: &Terms,
+    observed: &Observed,
+    leaving: &BTreeSet<UnitName>,
+) -> Option<UnitName> {
+    let declared = declared(terms, observed);
+    let stays = |name: &UnitName| declared.contains_key(name) && !leaving.contains(name);
+    let sees = |unit: &ObservedUnit| {
+        let roles = runs(unit.assigned.as_ref(), terms);
+        unit.is_ready() && terms.workload.ring().is_shown_by(&roles)
+    };
+    units(observed).find(|(name, unit)| stays(name) && sees(unit)).map(|(name, _)| name)
 }
 
 /// Whether what the unit is told takes away a process that serves.

@@ -1,6 +1,6 @@
 //! One unit: the agent's real machine, a process that behaves as its product does, and a disk.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -31,6 +31,8 @@ const UPLOAD: Duration = Duration::from_secs(3);
 const SLOW_UPLOAD: Duration = Duration::from_secs(90);
 /// How soon Loki tries an upload again that failed.
 const AGAIN: Duration = Duration::from_secs(5);
+/// How long an agent waits for a unit to leave the ring by itself that has gone.
+const LOOK: Duration = Duration::from_secs(5);
 /// How long something takes that is done at once.
 const AT_ONCE: Duration = Duration::from_millis(10);
 /// How soon an agent is back that has ended.
@@ -73,6 +75,8 @@ enum Coming {
     /// The process has tried to upload all.
     Uploaded(u64),
     Ends(u64, bool),
+    /// The agent has another look at who stands in the ring, and takes away the places of those that have gone.
+    Forgets(ProcessNumber, BTreeSet<UnitName>),
 }
 
 #[derive(Debug, Clone)]
@@ -122,6 +126,7 @@ fn manners(assignment: &Assignment, cluster: &ClusterData, balances: bool) -> Ma
             stop_signal: StopSignal::Quit,
             leaves: false,
             quiesces: false,
+            shows_ring: false,
             data_roles: RoleSet::new(),
             checked: true,
             reloads: true,
@@ -270,6 +275,7 @@ impl Unit {
             Some((_, Coming::Quiet(id))) => self.quiet(id, ground),
             Some((_, Coming::Uploaded(id))) => self.uploaded(id, ground),
             Some((_, Coming::Ends(id, success))) => self.ended(id, success, ground),
+            Some((_, Coming::Forgets(number, units))) => self.forget(number, units, ground),
         }
     }
 
@@ -340,6 +346,15 @@ impl Unit {
         process.quiet = uploaded.then_some(ground.now);
         let event = Event::Quiet(process.number, Quiet { process: id.to_string(), uploaded });
         self.handle(event, ground);
+    }
+
+    fn forget(&mut self, number: ProcessNumber, units: BTreeSet<UnitName>, ground: &mut Ground) {
+        if self.process.as_ref().is_some_and(|p| p.number == number && p.ready) {
+            if !ground.has(Bug::LeavesPlaces) {
+                ground.forgotten.extend(units.iter().cloned());
+            }
+            self.handle(Event::Forgotten(number, units), ground);
+        }
     }
 
     /// When everybody has found what it uploaded before it was to go.
@@ -457,6 +472,13 @@ impl Unit {
                     (process.quiesces, process.quiet) = (false, None);
                     self.read_only = false;
                     self.later(now + AT_ONCE, Coming::ToAgent(Event::Resumed(number)));
+                }
+            }
+            Action::Forget(number, order) => {
+                self.coming.retain(|_, coming| !matches!(coming, Coming::Forgets(..)));
+                let units = order.assignment.forgets.clone();
+                if !units.is_empty() {
+                    self.later(now + LOOK, Coming::Forgets(number, units));
                 }
             }
             Action::Stop(..) => self.stop(ground),

@@ -415,11 +415,12 @@ impl World {
                 .or_else(|| self.saved.balancer_cluster.clone()),
         };
         self.memory = Some(plan.carry.clone());
-        if saved.carry != observed.carry
+        let first = !saved.carry.decides_like(&observed.carry)
             || saved.cluster != self.saved.cluster
-            || saved.balancer_cluster != self.saved.balancer_cluster
-        {
-            effects.push_back(Effect::Save(Box::new(saved)));
+            || saved.balancer_cluster != self.saved.balancer_cluster;
+        let last = !first && saved.carry != self.saved.carry;
+        if first {
+            effects.push_back(Effect::Save(Box::new(saved.clone())));
         }
         effects.extend(changes.deploy.map(|temporary| Effect::Deploy(Box::new(temporary))));
         effects.extend(changes.withdraw.map(Effect::Withdraw));
@@ -432,10 +433,21 @@ impl World {
             }
             effects.push_back(Effect::Assign { unit, next, takes });
         }
+        for name in &changes.remove {
+            let in_ring = self.units.get(name).is_some_and(|unit| unit.in_ring);
+            if in_ring && let Some(witness) = promises::sees_ring(&terms, &observed, &changes.remove) {
+                self.ground.breaks("places in rings", || {
+                    format!("{name} is taken away while {witness} sees it in the ring")
+                });
+            }
+        }
         effects.extend(changes.remove.into_iter().map(Effect::Remove));
         let gone =
             observed.workers.iter().filter(|(name, w)| w.removing && plan.is_gone(name, &Self::name()));
         effects.extend(gone.map(|(name, _)| Effect::Forget(name.clone())));
+        if last {
+            effects.push_back(Effect::Save(Box::new(saved)));
+        }
         self.effects = effects;
         self.last = Some(plan);
     }
@@ -537,13 +549,27 @@ impl World {
                 return self.look();
             };
             self.ground.now = self.ground.now.max(at);
+            let name = unit.name.clone();
             unit.happen(&mut self.ground);
+            self.forget();
+            let Some(unit) = self.units.get_mut(&name) else { continue };
             if self.api_is_up {
                 unit.deliver(self.saved.shared_with(unit), &mut self.ground);
             }
             self.come_back();
         }
         self.ground.breaks("time passes", || "an agent runs in circles".to_owned());
+    }
+
+    /// Takes away the places in the ring that an agent has given up.
+    fn forget(&mut self) {
+        for name in std::mem::take(&mut self.ground.forgotten) {
+            let Some(unit) = self.units.get_mut(&name) else { continue };
+            unit.in_ring = false;
+            if unit.ingests() {
+                self.ground.breaks("places in rings", || format!("{name} serves and lost its place"));
+            }
+        }
     }
 
     /// Forgets who was away and is not any more.

@@ -1,6 +1,6 @@
 //! A simulated cluster for the planner: units that take up their assignments one step at a time, when the test lets them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use muster_api::{CoordinatorSpec, ObjectStorageReference, ReadHold, Transitions, WorkerSpec};
@@ -270,6 +270,7 @@ impl Cluster {
             let serves = report.ready && report.applied.as_ref() == Some(&wanted);
             report.quiet = (assigned.quiesces && serves)
                 .then(|| Quiet { process: format!("{name} {}", report.restarts), uploaded: !empty });
+            report.forgotten = if serves { assigned.forgets.clone() } else { BTreeSet::new() };
             match assigned.run {
                 Run::Stop => {
                     report.service =

@@ -127,6 +127,7 @@ mod tests {
             links: vec![Link { name: "run/link".into(), target: "keep" }],
             probe: Probe::Alive,
             quiesce: None,
+            ring: None,
             leave_calls: Vec::new(),
             flushed: None,
         }

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::http::request::Builder;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -35,9 +36,8 @@ pub(crate) async fn request(
     path: &str,
     timeout: Duration,
 ) -> Result<(StatusCode, Bytes), HttpError> {
-    tokio::time::timeout(timeout, exchange(address, method, path))
-        .await
-        .map_err(|_| HttpError::Timeout(timeout))?
+    let request = Request::builder().method(method).uri(path);
+    send(address, request, Bytes::new(), timeout).await
 }
 
 /// The same where nothing but success is an answer: its body, or why there is none in one line.
@@ -47,11 +47,47 @@ pub(crate) async fn call(
     path: &str,
     timeout: Duration,
 ) -> Result<Bytes, String> {
-    match request(address, method, path, timeout).await {
+    answer(request(address, method, path, timeout).await)
+}
+
+/// GETs a page as JSON.
+pub(crate) async fn json(address: SocketAddr, path: &str, timeout: Duration) -> Result<Bytes, String> {
+    let request = Request::builder().uri(path).header("accept", "application/json");
+    answer(send(address, request, Bytes::new(), timeout).await)
+}
+
+/// POSTs a form. A page that is shown again afterwards by way of a redirect counts as success.
+pub(crate) async fn submit(
+    address: SocketAddr,
+    path: &str,
+    form: String,
+    timeout: Duration,
+) -> Result<(), String> {
+    let request =
+        Request::post(path).header("content-type", "application/x-www-form-urlencoded");
+    match send(address, request, form.into(), timeout).await {
+        Ok((status, _)) if status.is_redirection() => Ok(()),
+        result => answer(result).map(drop),
+    }
+}
+
+fn answer(result: Result<(StatusCode, Bytes), HttpError>) -> Result<Bytes, String> {
+    match result {
         Ok((status, body)) if status.is_success() => Ok(body),
         Ok((status, _)) => Err(status.to_string()),
         Err(error) => Err(error.to_string()),
     }
+}
+
+async fn send(
+    address: SocketAddr,
+    request: Builder,
+    body: Bytes,
+    timeout: Duration,
+) -> Result<(StatusCode, Bytes), HttpError> {
+    tokio::time::timeout(timeout, exchange(address, request, body))
+        .await
+        .map_err(|_| HttpError::Timeout(timeout))?
 }
 
 /// Ends the connection's task with the request, also when the request is given up.
@@ -63,16 +99,18 @@ impl Drop for Connection {
     }
 }
 
-async fn exchange(address: SocketAddr, method: &str, path: &str) -> Result<(StatusCode, Bytes), HttpError> {
+async fn exchange(
+    address: SocketAddr,
+    request: Builder,
+    body: Bytes,
+) -> Result<(StatusCode, Bytes), HttpError> {
     let stream = TcpStream::connect(address).await?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let _connection = Connection(tokio::spawn(connection).abort_handle());
-    let request = Request::builder()
-        .method(method)
-        .uri(path)
+    let request = request
         .header("host", address.to_string())
         .header("connection", "close")
-        .body(Empty::<Bytes>::new())?;
+        .body(Full::new(body))?;
     let response = sender.send_request(request).await?;
     let status = response.status();
     let body = Limited::new(response.into_body(), MAX_BODY).collect().await.map_err(HttpError::Body)?;

@@ -11,6 +11,7 @@ mod output;
 mod probe;
 mod quiesce;
 mod reload;
+mod ring;
 pub(crate) mod sink;
 
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -108,6 +109,8 @@ struct Running {
     name: String,
     /// Has it take data, or not.
     quieting: Option<JoinHandle<()>>,
+    /// Has it forget who is gone.
+    forgetting: Option<JoinHandle<()>>,
     /// Tasks that end with the process.
     tasks: Vec<JoinHandle<()>>,
 }
@@ -131,7 +134,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.tasks.iter().chain(&self.quieting).for_each(JoinHandle::abort);
+        self.tasks.iter().chain(&self.quieting).chain(&self.forgetting).for_each(JoinHandle::abort);
     }
 }
 
@@ -179,7 +182,7 @@ impl Driver {
         let tasks = [task].into_iter().chain(log).collect();
         let name = record.name();
         let kind = Kind::Orphan(record);
-        self.running = Some(Running { process: 0, kind, flushed, name, quieting: None, tasks });
+        self.running = Some(Running { process: 0, kind, flushed, name, quieting: None, forgetting: None, tasks });
     }
 
     /// Checks an order's config. What is wrong with the order itself counts as a refusal. `stages`: the files that are checked are
@@ -270,7 +273,7 @@ impl Driver {
         let kind = Kind::Child { pid, order: Arc::clone(order) };
         let tasks = [tokio::spawn(watch)].into_iter().chain(keeper).collect();
         let name = record.map_or_else(|| pid.to_string(), |record| record.name());
-        self.running = Some(Running { process, kind, flushed: launch.flushed, name, quieting: None, tasks });
+        self.running = Some(Running { process, kind, flushed: launch.flushed, name, quieting: None, forgetting: None, tasks });
         Ok(())
     }
 
@@ -371,6 +374,23 @@ impl Driver {
                 let _ = events.send(Event::Resumed(process));
             }));
         }
+    }
+
+    /// Has a process forget units that have gone, in place of those that it was told of before.
+    pub(crate) fn forget(&mut self, process: ProcessNumber, order: &Order) {
+        let (events, address) = (self.events.clone(), self.settings.address);
+        let units = order.assignment.forgets.clone();
+        let ring = self.launch(order, &self.live()).ok().and_then(|launch| launch.ring);
+        let Some(running) = self.running(process) else { return };
+        if let Some(before) = running.forgetting.take() {
+            before.abort();
+        }
+        running.forgetting = ring.filter(|_| !units.is_empty()).map(|ring| {
+            tokio::spawn(async move {
+                ring::until_forgotten(ring, address, &units).await;
+                let _ = events.send(Event::Forgotten(process, units));
+            })
+        });
     }
 
     fn quiesce_of(&self, order: &Order) -> Option<Quiesce> {

@@ -1,8 +1,10 @@
 //! What happens to a machine and what it wants done.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use muster_model::UnitName;
 use muster_products::Ending;
 use muster_relation::{Quiet, Waiting};
 
@@ -62,6 +64,8 @@ pub enum Event {
     Quiet(ProcessNumber, Quiet),
     /// A process takes data: what [`Action::Resume`] asked for.
     Resumed(ProcessNumber),
+    /// These units have no place any more in the ring that a process sees: what [`Action::Forget`] asked for.
+    Forgotten(ProcessNumber, BTreeSet<UnitName>),
     /// A process that was asked to end holds nothing any more.
     Flushed(ProcessNumber),
     /// The calls that [`Action::Leave`] asked for are done, or could not be done for the reason given.
@@ -110,6 +114,9 @@ pub enum Action {
     Quiesce(ProcessNumber, Arc<Order>),
     /// Have a process take data. Tried until it is done or [`Action::Quiesce`] comes, and answered by [`Event::Resumed`].
     Resume(ProcessNumber, Arc<Order>),
+    /// See to it that the units which the order's assignment names have no place in the ring that a process sees. Tried until it is done or
+    /// another such action comes, and answered by [`Event::Forgotten`].
+    Forget(ProcessNumber, Arc<Order>),
     /// Ask a process and its group to end.
     Stop(ProcessNumber, StopSignal),
     /// Kill a process and its group.

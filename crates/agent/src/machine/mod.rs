@@ -23,9 +23,11 @@ mod quieting;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use muster_model::UnitName;
 use muster_products::Ending;
 use muster_relation::{Applied, Check, Drain, Exit, Quiet, Report, Run, Service, Waiting};
 
@@ -46,6 +48,8 @@ pub const STAY: Duration = Drain::AGAIN_AFTER;
 const PATIENCE: Duration = Duration::from_secs(120);
 /// How often a process that has nothing to upload is started to leave its ring in good order, before the unit counts as stopped without that.
 pub const FAREWELLS: u32 = 3;
+/// How old a process must be that its word on the ring counts: gossip needs some seconds to reach it, and until then it sees itself alone.
+const SEES_OTHERS: Duration = Duration::from_secs(10);
 /// How long a process that holds nothing any more may take to end.
 const EMPTY_DELAY: Duration = Duration::from_secs(5);
 /// How long a process that was started where nothing ran may take to become ready without a check of its config: long enough that a
@@ -151,6 +155,16 @@ struct Alive {
     waiting: Option<Waiting>,
     reloading: Option<Arc<Order>>,
     quieting: Quieting,
+    forgetting: Forgetting,
+}
+
+/// What a process was told of units that have gone.
+#[derive(Debug, Clone, PartialEq, Default)]
+struct Forgetting {
+    /// Whose places it is to give up.
+    asked: BTreeSet<UnitName>,
+    /// Who has none.
+    done: BTreeSet<UnitName>,
 }
 
 impl Farewell {
@@ -268,6 +282,11 @@ impl Machine {
                     alive.quieting = Quieting::Takes;
                 }
             }
+            Event::Forgotten(process, units) => {
+                if let Some(alive) = self.alive_mut(process) {
+                    alive.forgetting.done = &units & &alive.forgetting.asked;
+                }
+            }
             Event::Flushed(process) => {
                 if let Phase::Terminating { process: p, until } = &mut self.phase
                     && *p == process
@@ -293,7 +312,8 @@ impl Machine {
             Phase::Idle | Phase::Spawning { .. } | Phase::Inspecting => None,
             Phase::Alive(alive) if !alive.okay => Some(alive.since + OKAY_DELAY),
             Phase::Alive(alive) => {
-                (!alive.stayed && self.drain.is_some()).then(|| alive.since + self.farewell.stay())
+                let stays = (!alive.stayed && self.drain.is_some()).then(|| alive.since + self.farewell.stay());
+                stays.into_iter().chain(self.looks_at_ring_at(alive)).min()
             }
             Phase::Killing { until, .. } => (*until < Duration::MAX).then_some(*until),
             Phase::Leaving { until, .. }
@@ -385,6 +405,15 @@ impl Machine {
         }
     }
 
+    /// The units, out of those that are asked about, that have no place in the ring that the process sees.
+    #[must_use]
+    pub fn forgotten(&self) -> BTreeSet<UnitName> {
+        match &self.phase {
+            Phase::Alive(alive) => alive.forgetting.done.clone(),
+            _ => BTreeSet::new(),
+        }
+    }
+
     /// The last check that came to a result.
     #[must_use]
     pub fn check(&self) -> Option<&Check> {
@@ -422,6 +451,7 @@ impl Machine {
             holds_data: self.holds_data(),
             drain: self.drain().cloned(),
             quiet: self.quiet().cloned(),
+            forgotten: self.forgotten(),
             last_exit: self.last_exit.clone(),
             last_error: self.problem.clone(),
             restarts: self.restarts,
@@ -592,6 +622,7 @@ impl Machine {
                 waiting: None,
                 reloading: None,
                 quieting: Quieting::default(),
+                forgetting: Forgetting::default(),
             });
         }
     }
@@ -907,7 +938,8 @@ impl Machine {
             };
         };
         if goal.same_process(&alive.order) {
-            return self.settle_quieting(alive, &goal, actions);
+            self.settle_quieting(alive, &goal, actions);
+            return self.settle_forgetting(alive, &goal, now, actions);
         }
         if alive.reloading.is_some() {
             return;
@@ -946,6 +978,39 @@ impl Machine {
         if let Some(alive) = self.alive_mut(alive.process) {
             alive.quieting = quieting;
         }
+    }
+
+    /// Has units forgotten that have gone, and no others any more.
+    fn settle_forgetting(
+        &mut self,
+        alive: &Alive,
+        goal: &Arc<Order>,
+        now: Duration,
+        actions: &mut Vec<Action>,
+    ) {
+        let asked = &goal.assignment.forgets;
+        if *asked == alive.forgetting.asked || !(asked.is_empty() || Self::knows_ring(alive, now)) {
+            return;
+        }
+        actions.push(Action::Forget(alive.process, Arc::clone(goal)));
+        if let Some(alive) = self.alive_mut(alive.process) {
+            alive.forgetting = Forgetting { asked: asked.clone(), done: BTreeSet::new() };
+        }
+    }
+
+    /// Whether the word of a process on the ring counts.
+    fn knows_ring(alive: &Alive, now: Duration) -> bool {
+        alive.order.manners.shows_ring && alive.ready && now >= alive.since + SEES_OTHERS
+    }
+
+    /// When a process that is asked about the ring is old enough, unless it was asked already.
+    fn looks_at_ring_at(&self, alive: &Alive) -> Option<Duration> {
+        let goal = self.accepted.as_ref()?;
+        let waits = alive.ready
+            && alive.order.manners.shows_ring
+            && !goal.assignment.forgets.is_empty()
+            && goal.assignment.forgets != alive.forgetting.asked;
+        waits.then_some(alive.since + SEES_OTHERS)
     }
 
     fn stop_for_good(&mut self, alive: &Alive, now: Duration, actions: &mut Vec<Action>) {

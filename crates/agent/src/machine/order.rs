@@ -47,6 +47,8 @@ pub struct Manners {
     pub leaves: bool,
     /// Whether it can be made to take nothing new and answer queries all the same.
     pub quiesces: bool,
+    /// Whether it shows the ring that it sees, and can be made to forget who is gone.
+    pub shows_ring: bool,
     /// Its roles that hold acknowledged data which is not yet in the object store.
     pub data_roles: RoleSet,
     /// Whether its config can be checked before it is used.

@@ -1,6 +1,6 @@
 //! The machine against a simulated world: processes that crash, ignore signals or take their time, checks that fail.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,6 +49,7 @@ fn order(ask: Ask) -> Arc<Order> {
             run: ask.run,
             gives_up: false,
             quiesces: false,
+            forgets: BTreeSet::new(),
             peers: std::collections::BTreeMap::new(),
             seeds: Vec::new(),
         },
@@ -64,6 +65,7 @@ fn order(ask: Ask) -> Arc<Order> {
             stop_signal: StopSignal::Terminate,
             leaves: ask.data,
             quiesces: ask.data,
+            shows_ring: ask.data,
             data_roles,
             checked: ask.nature != Nature::Plain,
             reloads: ask.nature == Nature::Reloads,
@@ -220,6 +222,10 @@ impl World {
             Action::Resume(process, order) => {
                 assert!(!order.assignment.quiesces && self.live.contains_key(&process));
                 self.later(time, Event::Resumed(process));
+            }
+            Action::Forget(process, order) => {
+                assert!(self.live.contains_key(&process));
+                self.later(time * 10, Event::Forgotten(process, order.assignment.forgets.clone()));
             }
             Action::Stop(process, _) => {
                 let live = self.live.get_mut(&process).expect("only live processes get a signal");
@@ -774,6 +780,45 @@ fn a_unit_that_is_to_quiesce_stays_ready_and_says_once_all_is_uploaded() {
     assert!(matches!(spawned[..], [Action::Spawn(2, _)]), "{spawned:?}");
     machine.handle(Event::Spawned(2), again);
     assert_eq!(machine.handle(Event::Ready(2, true), again), [Action::Quiesce(2, ask(2, true))]);
+}
+
+#[test]
+fn a_unit_says_who_has_left_the_ring_once_it_knows_the_ring() {
+    let gone: BTreeSet<_> = [muster_model::AppName::new("w").unwrap().unit(1)].into();
+    let ask = |epoch, forgets: &BTreeSet<_>| {
+        let mut order = (*order(Ask { data: true, ..start(epoch, 0) })).clone();
+        order.assignment.forgets = forgets.clone();
+        Arc::new(order)
+    };
+    let mut machine = Machine::default();
+    machine.handle(Event::Assigned(ask(1, &gone)), MS);
+    machine.handle(Event::Spawned(1), MS);
+    let is_asked = |actions: &[Action]| actions.iter().any(|action| matches!(action, Action::Forget(..)));
+    assert!(!is_asked(&machine.handle(Event::Ready(1, true), MS)), "it may see itself alone");
+    machine.handle(Event::Resumed(1), MS);
+    while machine.deadline().is_some_and(|at| at < MS + SEES_OTHERS) {
+        let at = machine.deadline().unwrap();
+        assert!(!is_asked(&machine.handle(Event::Timer, at)), "{at:?}");
+        machine.handle(Event::Checked(Outcome::Accepted, Jitter::default()), at);
+    }
+    let now = machine.deadline().unwrap();
+    assert_eq!(machine.handle(Event::Timer, now), [Action::Forget(1, ask(1, &gone))]);
+    assert!(machine.forgotten().is_empty() && machine.deadline().is_none());
+    machine.handle(Event::Forgotten(1, gone.clone()), now);
+    assert_eq!(machine.forgotten(), gone);
+
+    // Asked about nobody any more, it says nothing of anybody.
+    let mut other = machine.clone();
+    let none = BTreeSet::new();
+    let told = other.handle(Event::Assigned(ask(2, &none)), now);
+    assert_eq!(told, [Action::Keep(ask(2, &none)), Action::Forget(1, ask(2, &none))]);
+    assert!(other.forgotten().is_empty());
+    other.handle(Event::Forgotten(1, gone), now);
+    assert!(other.forgotten().is_empty(), "an answer that comes late");
+
+    // Another process may be alone for a while.
+    machine.handle(ended(1), now);
+    assert!(machine.forgotten().is_empty());
 }
 
 /// The pod, or the agent, was made anew while its unit was leaving: what stands beside the data says what is to be done.

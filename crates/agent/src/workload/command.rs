@@ -41,6 +41,7 @@ impl Workload for Command {
             stop_signal: StopSignal::Terminate,
             leaves: false,
             quiesces: false,
+            shows_ring: false,
             data_roles: RoleSet::new(),
             checked: false,
             reloads: false,
@@ -67,6 +68,7 @@ impl Workload for Command {
                 Readiness::Alive => Probe::Alive,
             },
             quiesce: None,
+            ring: None,
             leave_calls: Vec::new(),
             flushed: None,
         })

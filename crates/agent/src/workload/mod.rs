@@ -66,6 +66,8 @@ pub struct Launch {
     pub probe: Probe,
     /// How to have the process take nothing new while it answers queries. Absent: it cannot.
     pub quiesce: Option<Quiesce>,
+    /// Where the process shows the ring that it sees. Absent: it does not.
+    pub ring: Option<Ring>,
     /// What to call, in order, before a unit that leaves for good is asked to end.
     pub leave_calls: Vec<Call>,
     /// How to see that a process that was asked to end holds nothing any more. Absent: it ends by itself then.
@@ -79,6 +81,15 @@ pub struct Quiesce {
     pub port: u16,
     /// What to call there, and what to look at.
     pub how: &'static muster_products::Quiesce,
+}
+
+/// Where a process shows the ring that it sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ring {
+    /// The port.
+    pub port: u16,
+    /// The page.
+    pub page: muster_products::Ring,
 }
 
 /// How to see that a process that was asked to end holds nothing any more.

@@ -7,7 +7,7 @@ use muster_model::{HTTP_PORT, RoleSet};
 use muster_products::{Disk, Ending, UnitValues};
 use muster_relation::{Assignment, ClusterData};
 
-use super::{Call, File, Flushed, Launch, LaunchError, Probe, Quiesce, Workload, document, text};
+use super::{Call, File, Flushed, Launch, LaunchError, Probe, Quiesce, Ring, Workload, document, text};
 use crate::Settings;
 use crate::machine::{Manners, StopSignal};
 
@@ -25,14 +25,23 @@ fn product(cluster: &ClusterData) -> &'static dyn muster_products::Workload {
     muster_products::workload(cluster.product)
 }
 
+/// `roles` with its meta roles expanded.
+fn atomic(cluster: &ClusterData, roles: &RoleSet) -> RoleSet {
+    match muster_products::role_table(cluster.product, cluster.version) {
+        Ok(table) => table.expand(roles),
+        Err(_) => roles.clone(),
+    }
+}
+
 /// The roles that hold acknowledged data, out of `roles` with its meta roles expanded.
 fn data_roles(cluster: &ClusterData, roles: &RoleSet) -> RoleSet {
     let product = product(cluster);
-    let atomic = match muster_products::role_table(cluster.product, cluster.version) {
-        Ok(table) => table.expand(roles),
-        Err(_) => roles.clone(),
-    };
-    atomic.iter().filter(|role| product.holds_data(*role)).collect()
+    atomic(cluster, roles).iter().filter(|role| product.holds_data(*role)).collect()
+}
+
+/// Whether a process with these roles shows the ring that it sees.
+fn shows_ring(cluster: &ClusterData, roles: &RoleSet) -> bool {
+    product(cluster).ring().is_shown_by(&atomic(cluster, roles))
 }
 
 impl Workload for Product {
@@ -43,6 +52,7 @@ impl Workload for Product {
             stop_signal: StopSignal::Terminate,
             leaves: !product.leave_calls(&assignment.roles).is_empty(),
             quiesces: product.quiesce(&assignment.roles).is_some(),
+            shows_ring: shows_ring(cluster, &assignment.roles),
             data_roles: data_roles(cluster, &assignment.roles),
             checked: true,
             reloads: false,
@@ -88,6 +98,8 @@ impl Workload for Product {
             probe: Probe::Http { port: HTTP_PORT, path: product.ready_path().to_owned() },
             flushed: product.flushed(&assignment.roles).map(|page| Flushed { port: HTTP_PORT, page }),
             quiesce: product.quiesce(&assignment.roles).map(|how| Quiesce { port: HTTP_PORT, how }),
+            ring: shows_ring(cluster, &assignment.roles)
+                .then(|| Ring { port: HTTP_PORT, page: product.ring() }),
             leave_calls: product.leave_calls(&assignment.roles).iter().map(call).collect(),
         })
     }

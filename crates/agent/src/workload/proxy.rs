@@ -36,6 +36,7 @@ impl Workload for Proxy {
             stop_signal: StopSignal::Quit,
             leaves: false,
             quiesces: false,
+            shows_ring: false,
             data_roles: RoleSet::new(),
             checked: true,
             // One that sends nobody anywhere is replaced: that is done sooner, and nobody waits for an answer.
@@ -71,6 +72,7 @@ impl Workload for Proxy {
             }],
             probe: Probe::Http { port: STATUS_PORT, path: READY_PATH.to_owned() },
             quiesce: None,
+            ring: None,
             leave_calls: Vec::new(),
             flushed: None,
         })

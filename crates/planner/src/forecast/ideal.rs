@@ -178,6 +178,7 @@ fn take_up(unit: &mut ObservedUnit, name: &UnitName) -> Option<Until> {
     let report = unit.report.get_or_insert_with(|| Report::new(name.to_string(), address, ""));
     report.epoch = assigned.epoch;
     (report.waiting, report.drain, report.quiet) = (None, None, None);
+    report.forgotten.clear();
     match assigned.run {
         Run::Stop => {
             (report.service, report.ready, report.applied) = (Service::Stopped, false, None);
@@ -186,6 +187,7 @@ fn take_up(unit: &mut ObservedUnit, name: &UnitName) -> Option<Until> {
         }
         Run::Start => {
             (report.service, report.ready) = (Service::Running, true);
+            report.forgotten.clone_from(&assigned.forgets);
             report.quiet = assigned.quiesces.then(|| Quiet { process: String::new(), uploaded: true });
             report.check = Some(Check { revision: assigned.revision.clone(), rejected: None });
             report.applied = Some(Applied { revision: assigned.revision, roles: assigned.roles });

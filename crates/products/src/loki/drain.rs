@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use muster_model::{Role, RoleSet};
 
-use crate::HttpCall;
 use crate::held::{Disk, Ending, has_content};
+use crate::{HttpCall, Ring};
 
 pub(super) fn in_ring(role: Role) -> bool {
     role == Role::Write
 }
+
+pub(super) const RING: Ring = Ring { path: "/ring", shown_by: &[Role::Write, Role::Read] };
 
 pub(super) fn holds_data(role: Role) -> bool {
     role == Role::Write

@@ -16,7 +16,7 @@ use crate::charm::Options;
 use crate::held::{Disk, Ending};
 use crate::placeholder::FillError;
 use crate::{
-    Choice, ConfigInputs, Endpoint, Flushed, HttpCall, OwnedOverride, Peer, Quiesce, RoleConflict,
+    Choice, ConfigInputs, Endpoint, Flushed, HttpCall, OwnedOverride, Peer, Quiesce, Ring, RoleConflict,
     UnitValues, Workload, overrides,
 };
 
@@ -115,6 +115,10 @@ impl Workload for Loki {
     }
 
     // The index of what an ingester holds appears only when its process ends.
+    fn ring(&self) -> Ring {
+        drain::RING
+    }
+
     fn quiesce(&self, _roles: &RoleSet) -> Option<&'static Quiesce> {
         None
     }

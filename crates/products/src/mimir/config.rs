@@ -15,6 +15,9 @@ use crate::{ConfigInputs, UnitValues, unit};
 /// How often the compactor writes the bucket index that store-gateways and queriers read (default 900 s).
 pub(super) const CLEANUP_INTERVAL_SECONDS: u64 = 30;
 
+/// How many store-gateways load each block, of those that there are: Mimir's default.
+const STORE_GATEWAYS: u8 = 3;
+
 /// See [`crate::Workload::shared_config`].
 pub(super) fn shared(inputs: &ConfigInputs<'_>) -> String {
     overrides::document(generated(inputs), inputs.overrides, OWNED)
@@ -95,7 +98,9 @@ fn generated(inputs: &ConfigInputs<'_>) -> Value {
         },
         "store_gateway": {
             "sharding_ring": ring(json!({
-                "replication_factor": replicas,
+                // Copies of indexes, not of data: the one that takes over has loaded all before the other one goes. With one copy,
+                // queries fail for some seconds each time a store-gateway is replaced or restarted.
+                "replication_factor": replicas.max(STORE_GATEWAYS),
                 // A restarted store-gateway serves the blocks whose indexes are on its disk.
                 "tokens_file_path": data("store-gateway-tokens"),
             })),

@@ -8,11 +8,13 @@ use muster_model::{Role, RoleSet};
 
 use super::roles;
 use crate::held::{Disk, Ending, has_content};
-use crate::{HttpCall, Quiesce};
+use crate::{HttpCall, Quiesce, Ring};
 
 pub(super) fn in_ring(role: Role) -> bool {
     matches!(role, Role::Ingester | Role::StoreGateway | Role::Alertmanager)
 }
+
+pub(super) const RING: Ring = Ring { path: "/ingester/ring", shown_by: &[Role::Distributor, Role::Ingester, Role::Querier] };
 
 pub(super) fn holds_data(role: Role) -> bool {
     role == Role::Ingester

@@ -16,7 +16,7 @@ use crate::charm::Options;
 use crate::held::{Disk, Ending};
 use crate::placeholder::FillError;
 use crate::{
-    ConfigInputs, Endpoint, Flushed, HttpCall, OwnedOverride, Peer, Quiesce, RoleConflict, UnitValues,
+    ConfigInputs, Endpoint, Flushed, HttpCall, OwnedOverride, Peer, Quiesce, Ring, RoleConflict, UnitValues,
     Workload, overrides,
 };
 
@@ -111,6 +111,10 @@ impl Workload for Mimir {
 
     fn held(&self, roles: &RoleSet, disk: &dyn Disk, ending: Ending) -> io::Result<Option<String>> {
         drain::held(roles, disk, ending)
+    }
+
+    fn ring(&self) -> Ring {
+        drain::RING
     }
 
     fn quiesce(&self, roles: &RoleSet) -> Option<&'static Quiesce> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use muster_model::{Role, RoleSet};
 
 use crate::held::{Disk, Ending};
-use crate::{Flushed, HttpCall};
+use crate::{Flushed, HttpCall, Ring};
 
 fn ingests(assigned: &RoleSet) -> bool {
     assigned.contains(Role::Ingester) || assigned.contains(Role::All)
@@ -14,6 +14,8 @@ fn ingests(assigned: &RoleSet) -> bool {
 
 /// Starts the upload while the unit still answers queries. The SIGTERM that follows uploads the rest and waits for it.
 const FLUSH: &[HttpCall] = &[HttpCall { method: "POST", path: "/flush" }];
+
+pub(super) const RING: Ring = Ring { path: "/ingester/ring", shown_by: &[Role::Distributor, Role::Querier] };
 
 pub(super) fn leave_calls(assigned: &RoleSet) -> &'static [HttpCall] {
     if ingests(assigned) { FLUSH } else { &[] }

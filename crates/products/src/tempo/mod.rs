@@ -17,7 +17,7 @@ use crate::charm::Options;
 use crate::held::{Disk, Ending};
 use crate::placeholder::FillError;
 use crate::{
-    Choice, ConfigInputs, Endpoint, Flushed, HttpCall, OwnedOverride, Peer, Quiesce, RoleConflict,
+    Choice, ConfigInputs, Endpoint, Flushed, HttpCall, OwnedOverride, Peer, Quiesce, Ring, RoleConflict,
     UnitValues, Workload, overrides,
 };
 
@@ -135,6 +135,10 @@ impl Workload for Tempo {
     }
 
     // An ingester takes no more only once it ends, and what it uploaded is found within seconds.
+    fn ring(&self) -> Ring {
+        drain::RING
+    }
+
     fn quiesce(&self, _roles: &RoleSet) -> Option<&'static Quiesce> {
         None
     }

@@ -213,6 +213,7 @@ mod tests {
             run,
             gives_up: false,
             quiesces: false,
+            forgets: std::collections::BTreeSet::new(),
             peers: std::collections::BTreeMap::new(),
             seeds: vec![],
         };

@@ -29,6 +29,7 @@ fn unit(epoch: u64, text: &str) -> Value {
         run: Run::Start,
         gives_up: false,
         quiesces: false,
+        forgets: std::collections::BTreeSet::new(),
         peers: std::collections::BTreeMap::new(),
         seeds: vec![],
     };
