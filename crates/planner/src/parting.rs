@@ -35,9 +35,8 @@ impl Partings {
         let had_place = |unit: &ObservedUnit| {
             unit.assigned.as_ref().is_some_and(|told| line.table.expand(&told.roles).contains(place))
         };
-        let parts = |m: &&Member<'_>| {
-            m.leaves && m.want == Want::Stop && m.unit.has_stopped() && had_place(m.unit)
-        };
+        let parts =
+            |m: &&Member<'_>| m.leaves && m.want == Want::Stop && m.unit.has_stopped() && had_place(m.unit);
         let units: BTreeSet<UnitName> = members.iter().filter(parts).map(|m| m.name.clone()).collect();
         let witness = (!units.is_empty()).then(|| witness(members, line)).flatten();
         let Some(witness) = witness else { return Self { told, ..Self::default() } };

@@ -358,9 +358,7 @@ fn next_assignment(
     let next = match &member.want {
         Want::Hold => return now.cloned(),
         Want::Run(_) if told.peers.waiting.contains(&member.name) => return now.cloned(),
-        Want::Run(_)
-            if !member.unit.is_told_to_run() && course.partings.is_being_forgotten(&member.name) =>
-        {
+        Want::Run(_) if !member.unit.is_told_to_run() && course.partings.is_being_forgotten(&member.name) => {
             return now.cloned();
         }
         Want::Stop | Want::StopAtOnce => {

@@ -63,8 +63,7 @@ pub(crate) async fn submit(
     form: String,
     timeout: Duration,
 ) -> Result<(), String> {
-    let request =
-        Request::post(path).header("content-type", "application/x-www-form-urlencoded");
+    let request = Request::post(path).header("content-type", "application/x-www-form-urlencoded");
     match send(address, request, form.into(), timeout).await {
         Ok((status, _)) if status.is_redirection() => Ok(()),
         result => answer(result).map(drop),
@@ -107,10 +106,8 @@ async fn exchange(
     let stream = TcpStream::connect(address).await?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let _connection = Connection(tokio::spawn(connection).abort_handle());
-    let request = request
-        .header("host", address.to_string())
-        .header("connection", "close")
-        .body(Full::new(body))?;
+    let request =
+        request.header("host", address.to_string()).header("connection", "close").body(Full::new(body))?;
     let response = sender.send_request(request).await?;
     let status = response.status();
     let body = Limited::new(response.into_body(), MAX_BODY).collect().await.map_err(HttpError::Body)?;

@@ -182,7 +182,8 @@ impl Driver {
         let tasks = [task].into_iter().chain(log).collect();
         let name = record.name();
         let kind = Kind::Orphan(record);
-        self.running = Some(Running { process: 0, kind, flushed, name, quieting: None, forgetting: None, tasks });
+        self.running =
+            Some(Running { process: 0, kind, flushed, name, quieting: None, forgetting: None, tasks });
     }
 
     /// Checks an order's config. What is wrong with the order itself counts as a refusal. `stages`: the files that are checked are
@@ -273,7 +274,15 @@ impl Driver {
         let kind = Kind::Child { pid, order: Arc::clone(order) };
         let tasks = [tokio::spawn(watch)].into_iter().chain(keeper).collect();
         let name = record.map_or_else(|| pid.to_string(), |record| record.name());
-        self.running = Some(Running { process, kind, flushed: launch.flushed, name, quieting: None, forgetting: None, tasks });
+        self.running = Some(Running {
+            process,
+            kind,
+            flushed: launch.flushed,
+            name,
+            quieting: None,
+            forgetting: None,
+            tasks,
+        });
         Ok(())
     }
 

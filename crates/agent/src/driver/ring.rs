@@ -38,12 +38,7 @@ pub(super) async fn until_forgotten(ring: Ring, address: IpAddr, units: &BTreeSe
 }
 
 /// Whether none has a place. `forgets`: those that have one lose it, and the next look tells.
-async fn look(
-    ring: Ring,
-    at: SocketAddr,
-    units: &BTreeSet<UnitName>,
-    forgets: bool,
-) -> Result<bool, String> {
+async fn look(ring: Ring, at: SocketAddr, units: &BTreeSet<UnitName>, forgets: bool) -> Result<bool, String> {
     let page = http::json(at, ring.page.path, CALL_TIMEOUT).await?;
     let places = muster_products::Ring::places(&page)
         .map_err(|error| format!("the page of the ring cannot be read: {error}"))?;

@@ -312,7 +312,8 @@ impl Machine {
             Phase::Idle | Phase::Spawning { .. } | Phase::Inspecting => None,
             Phase::Alive(alive) if !alive.okay => Some(alive.since + OKAY_DELAY),
             Phase::Alive(alive) => {
-                let stays = (!alive.stayed && self.drain.is_some()).then(|| alive.since + self.farewell.stay());
+                let stays =
+                    (!alive.stayed && self.drain.is_some()).then(|| alive.since + self.farewell.stay());
                 stays.into_iter().chain(self.looks_at_ring_at(alive)).min()
             }
             Phase::Killing { until, .. } => (*until < Duration::MAX).then_some(*until),

@@ -14,7 +14,8 @@ pub(super) fn in_ring(role: Role) -> bool {
     matches!(role, Role::Ingester | Role::StoreGateway | Role::Alertmanager)
 }
 
-pub(super) const RING: Ring = Ring { path: "/ingester/ring", shown_by: &[Role::Distributor, Role::Ingester, Role::Querier] };
+pub(super) const RING: Ring =
+    Ring { path: "/ingester/ring", shown_by: &[Role::Distributor, Role::Ingester, Role::Querier] };
 
 pub(super) fn holds_data(role: Role) -> bool {
     role == Role::Ingester
