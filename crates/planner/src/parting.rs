@@ -31,12 +31,9 @@ impl Partings {
     pub(crate) fn of(members: &[Member<'_>], line: &Line) -> Self {
         let forgets = |member: &Member<'_>| member.unit.assigned.as_ref().map(|told| told.forgets.clone());
         let told = members.iter().filter_map(forgets).flatten().collect();
-        let place = line.workload.replicated_role();
-        let had_place = |unit: &ObservedUnit| {
-            unit.assigned.as_ref().is_some_and(|told| line.table.expand(&told.roles).contains(place))
-        };
-        let parts =
-            |m: &&Member<'_>| m.leaves && m.want == Want::Stop && m.unit.has_stopped() && had_place(m.unit);
+        // Whatever it ran last: it may have had a place with other roles before.
+        let ran = |unit: &ObservedUnit| unit.assigned.is_some();
+        let parts = |m: &&Member<'_>| m.leaves && m.want == Want::Stop && m.unit.has_stopped() && ran(m.unit);
         let units: BTreeSet<UnitName> = members.iter().filter(parts).map(|m| m.name.clone()).collect();
         let witness = (!units.is_empty()).then(|| witness(members, line)).flatten();
         let Some(witness) = witness else { return Self { told, ..Self::default() } };
@@ -79,15 +76,11 @@ impl Partings {
     }
 }
 
-/// A unit that stays, runs and sees the ring: the one that is asked already, if it still does.
+/// A unit that runs and sees the ring: the one that is asked already if it still does, else one that stays if there is one.
 fn witness<'a, 'b>(members: &'a [Member<'b>], line: &Line) -> Option<&'a Member<'b>> {
     let sees = |roles: &RoleSet| line.workload.ring().is_shown_by(&line.table.expand(roles));
-    let stays = |m: &&Member<'_>| match &m.want {
-        Want::Run(roles) => sees(roles),
-        Want::Hold => !m.leaves,
-        Want::Stop | Want::StopAtOnce => false,
-    };
-    let can = || members.iter().filter(stays).filter(|m| m.unit.is_ready() && sees(&m.unit.current_roles()));
+    let can = || members.iter().filter(|m| m.unit.is_ready() && sees(&m.unit.current_roles()));
     let is_asked = |m: &&Member<'_>| m.unit.assigned.as_ref().is_some_and(|told| !told.forgets.is_empty());
-    can().find(is_asked).or_else(|| can().min_by_key(|m| m.temporary))
+    let goes = |m: &Member<'_>| m.leaves || matches!(&m.want, Want::Run(roles) if !sees(roles));
+    can().find(is_asked).or_else(|| can().min_by_key(|m| (goes(m), m.temporary)))
 }

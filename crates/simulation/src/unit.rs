@@ -348,6 +348,10 @@ impl Unit {
         self.handle(event, ground);
     }
 
+    fn forget_no_more(&mut self) {
+        self.coming.retain(|_, coming| !matches!(coming, Coming::Forgets(..)));
+    }
+
     fn forget(&mut self, number: ProcessNumber, units: BTreeSet<UnitName>, ground: &mut Ground) {
         if self.process.as_ref().is_some_and(|p| p.number == number && p.ready) {
             if !ground.has(Bug::LeavesPlaces) {
@@ -452,6 +456,7 @@ impl Unit {
             }
             Action::Spawn(process, order) => return Some(self.spawn(process, order, ground)),
             Action::Leave(process, _) => {
+                self.forget_no_more();
                 let ready = self.process.as_ref().is_some_and(|p| p.ready);
                 let result = if ready { Ok(()) } else { Err("503 Service Unavailable".to_owned()) };
                 if let Some(process) = self.process.as_mut().filter(|p| p.ready) {
@@ -475,7 +480,7 @@ impl Unit {
                 }
             }
             Action::Forget(number, order) => {
-                self.coming.retain(|_, coming| !matches!(coming, Coming::Forgets(..)));
+                self.forget_no_more();
                 let units = order.assignment.forgets.clone();
                 if !units.is_empty() {
                     self.later(now + LOOK, Coming::Forgets(number, units));
@@ -549,6 +554,7 @@ impl Unit {
 
     /// The stop signal.
     fn stop(&mut self, ground: &mut Ground) {
+        self.forget_no_more();
         let now = ground.now;
         let Some(process) = &mut self.process else { return };
         let id = process.id;

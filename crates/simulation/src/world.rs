@@ -435,7 +435,11 @@ impl World {
         }
         for name in &changes.remove {
             let in_ring = self.units.get(name).is_some_and(|unit| unit.in_ring);
-            if in_ring && let Some(witness) = promises::sees_ring(&terms, &observed, &changes.remove) {
+            // Where all stop the ring ends with them.
+            if in_ring
+                && !stops
+                && let Some(witness) = promises::sees_ring(&terms, &observed, &changes.remove)
+            {
                 self.ground.breaks("places in rings", || {
                     format!("{name} is taken away while {witness} sees it in the ring")
                 });

@@ -22,7 +22,7 @@ pub(crate) fn run(parts: &[String]) -> anyhow::Result<()> {
     build.current_dir(workspace()).args(["build", "--release", "--locked", "--workspace", "--bins"]);
     succeed(&mut build, HINT)?;
     if parts.is_empty() || parts.iter().any(|part| OF_IMAGE.contains(&part.as_str())) {
-        images::program()?;
+        images::program(images::Build::Shipped)?;
     }
     succeed(Command::new(workspace().join("target/release/bench")).args(parts), HINT)
 }

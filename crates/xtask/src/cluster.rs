@@ -18,7 +18,7 @@ pub(crate) fn run(arguments: &[OsString]) -> anyhow::Result<()> {
     let with_nodes = !arguments.iter().any(|argument| argument == "--api-only");
     if starts && with_nodes {
         servers::provide(&[servers::Name::Nginx, servers::Name::Mimir])?;
-        images::run()?;
+        images::run(images::Build::Quick)?;
     }
     let mut script = Command::new(binaries::kit().join("cluster"));
     script.args(arguments);

@@ -62,7 +62,7 @@ fn main() -> ExitCode {
         Task::Servers { names } => servers::provide(&names),
         Task::Tidy => tidy::run(),
         Task::Generate { check } => generate::run(check),
-        Task::Images => images::run(),
+        Task::Images => images::run(images::Build::Shipped),
         Task::Cluster { arguments } => cluster::run(&arguments),
         Task::Demo => demo::run(),
         Task::Bench { parts } => bench::run(&parts),

@@ -19,7 +19,7 @@ const STEPS: &[Step] = &[
     ("tidy", tidy::run),
     ("servers", || servers::provide(&[])),
     ("binaries", || cargo(&["build", "--workspace", "--bins", "--locked"])),
-    ("images", images::run),
+    ("images", || images::run(images::Build::Quick)),
     ("tests", || cargo(&["test", "--workspace", "--locked"])),
 ];
 

@@ -130,6 +130,14 @@ impl Running {
             before.abort();
         }
     }
+
+    /// Goes on with this in place of what it was told before of units that have gone: one that leaves itself asks nothing of the ring any
+    /// more, as somebody else may be asked meanwhile.
+    fn set_forgetting(&mut self, task: Option<JoinHandle<()>>) {
+        if let Some(before) = std::mem::replace(&mut self.forgetting, task) {
+            before.abort();
+        }
+    }
 }
 
 impl Drop for Running {
@@ -312,6 +320,7 @@ impl Driver {
         if let Some(quieting) = running.quieting.take() {
             quieting.abort();
         }
+        running.set_forgetting(None);
         if let Some(flushed) = running.flushed.take() {
             running.tasks.push(tokio::spawn(async move {
                 let at = SocketAddr::new(address, flushed.port);
@@ -356,6 +365,7 @@ impl Driver {
             let _ = events.send(Event::Left(process, result));
         });
         if let Some(running) = self.running(process) {
+            running.set_forgetting(None);
             running.tasks.push(task);
         }
     }
@@ -391,15 +401,12 @@ impl Driver {
         let units = order.assignment.forgets.clone();
         let ring = self.launch(order, &self.live()).ok().and_then(|launch| launch.ring);
         let Some(running) = self.running(process) else { return };
-        if let Some(before) = running.forgetting.take() {
-            before.abort();
-        }
-        running.forgetting = ring.filter(|_| !units.is_empty()).map(|ring| {
+        running.set_forgetting(ring.filter(|_| !units.is_empty()).map(|ring| {
             tokio::spawn(async move {
                 ring::until_forgotten(ring, address, &units).await;
                 let _ = events.send(Event::Forgotten(process, units));
             })
-        });
+        }));
     }
 
     fn quiesce_of(&self, order: &Order) -> Option<Quiesce> {

@@ -145,10 +145,13 @@ pub fn image_target() -> String {
     format!("{}-unknown-linux-musl", env::consts::ARCH)
 }
 
-/// The program of Muster's image, which `cargo xtask images` builds.
+/// The profile that Muster's image is built with, as it is shipped.
+pub const IMAGE_PROFILE: &str = "image";
+
+/// The program of Muster's image, built with a profile.
 #[must_use]
-pub fn image_program() -> PathBuf {
-    workspace().join("target").join(image_target()).join("image/muster-bundle")
+pub fn image_program(profile: &str) -> PathBuf {
+    workspace().join("target").join(image_target()).join(profile).join("muster-bundle")
 }
 
 #[cfg(test)]

@@ -26,14 +26,33 @@ const MAX_SIZE: u64 = 40_000_000;
 /// The package and the binary with all programs in one.
 const BUNDLE: &str = "muster-bundle";
 
+/// How Muster's own program is built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Build {
+    /// As it is shipped.
+    Shipped,
+    /// The same code, but not linked as a whole, which takes minutes: tests measure nothing of it.
+    Quick,
+}
+
+impl Build {
+    /// The profile in the workspace's manifest.
+    fn profile(self) -> &'static str {
+        match self {
+            Self::Shipped => binaries::IMAGE_PROFILE,
+            Self::Quick => "image-quick",
+        }
+    }
+}
+
 /// Makes all images.
 ///
 /// # Errors
 /// A build fails, a server is missing, or Muster's image is too large.
-pub(crate) fn run() -> anyhow::Result<()> {
+pub(crate) fn run(build: Build) -> anyhow::Result<()> {
     let directory = binaries::images();
     fs::create_dir_all(&directory).with_context(|| format!("failed to make {}", directory.display()))?;
-    let built = program()?;
+    let built = program(build)?;
     let size = write(&directory, "muster", images::MUSTER, &muster(&built))?;
     if size > MAX_SIZE {
         bail!("Muster's image has {size} bytes; at most {MAX_SIZE} are allowed");
@@ -76,19 +95,20 @@ fn write(directory: &Path, file: &str, name: &str, image: &Image) -> anyhow::Res
 ///
 /// # Errors
 /// The build fails.
-pub(crate) fn program() -> anyhow::Result<PathBuf> {
+pub(crate) fn program(build: Build) -> anyhow::Result<PathBuf> {
     let target = binaries::image_target();
     add_target(&target)?;
     let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     let mut command = Command::new(cargo);
-    command.current_dir(servers::workspace()).args(["build", "--profile", "image", "--locked", "--bins"]);
+    command.current_dir(servers::workspace()).args(["build", "--locked", "--bins"]);
+    command.args(["--profile", build.profile()]);
     command.args(["--target", &target]);
     command.args(["-p", BUNDLE]);
     command.env(format!("CC_{}", target.replace('-', "_")), "musl-gcc");
     // An operator and an agent in every pod have little to do at once: what they no longer use goes back.
     command.env("JEMALLOC_SYS_WITH_MALLOC_CONF", "narenas:1,dirty_decay_ms:0,muzzy_decay_ms:0");
     succeed(&mut command, "install Rust with rustup (https://rustup.rs)")?;
-    Ok(binaries::image_program())
+    Ok(binaries::image_program(build.profile()))
 }
 
 fn add_target(target: &str) -> anyhow::Result<()> {

@@ -98,13 +98,13 @@ async fn quiet(audit: &Audit) -> anyhow::Result<Figure> {
 fn shipped(mut site: Site) -> anyhow::Result<Site> {
     // It is the one that it is called by.
     site.program = site.directory.path().join("coordinator");
-    symlink(binaries::image_program(), &site.program)?;
+    symlink(binaries::image_program(binaries::IMAGE_PROFILE), &site.program)?;
     Ok(site)
 }
 
 /// The image holds nothing but this program, which `cargo xtask bench` builds.
 fn image() -> anyhow::Result<Figure> {
-    let size = fs::metadata(binaries::image_program()).context("no program")?.len();
+    let size = fs::metadata(binaries::image_program(binaries::IMAGE_PROFILE)).context("no program")?.len();
     Ok(Figure {
         what: "static image, uncompressed: its program".to_owned(),
         measured: megabytes(size),
