@@ -11,6 +11,7 @@ use muster_model::{AppName, Product, WorkloadStatus};
 use muster_testkit::model::Model;
 
 use super::scene::Layout;
+use crate::documents;
 
 /// One unit, where there is such.
 pub(super) fn unit<'a>(status: &'a ModelStatus, name: &str) -> Option<&'a UnitView> {
@@ -26,7 +27,7 @@ pub(super) async fn status(model: &Model) -> Option<ModelStatus> {
     }
 }
 
-/// Makes `after` of `before`: all that is new or other in one edit, and right behind it what goes.
+/// Makes `after` of `before`: all that is new or other in one edit, which switches off what goes for it, and right behind it the removal.
 ///
 /// # Errors
 /// It is refused.
@@ -36,13 +37,15 @@ pub(super) async fn edit(
     after: &Layout,
     coordinator: &str,
 ) -> anyhow::Result<()> {
-    let documents = Document::parse_stream(&after.documents(before, coordinator))?;
     let gone = before.0.iter().filter(|app| after.app(app.name).is_none());
-    let gone: Vec<AppName> = gone.map(|app| AppName::new(app.name)).collect::<Result<_, _>>()?;
+    let mut text = after.documents(before, coordinator);
     let mut requests = Vec::new();
-    if !documents.is_empty() {
+    if !text.is_empty() {
+        text.extend(gone.clone().map(|app| documents::worker(app.name, coordinator, app.units, &[])));
+        let documents = Document::parse_stream(&text)?;
         requests.push(Request::Apply { documents, create_only: false, edits: None });
     }
+    let gone: Vec<AppName> = gone.map(|app| AppName::new(app.name)).collect::<Result<_, _>>()?;
     requests.extend(gone.into_iter().map(|name| Request::Delete { kind: Kind::Worker, name }));
     let mut client = Client::connect(&model.directory()).await?;
     for request in requests {
