@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "these functions serve tests only, which may panic")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use muster_agent::channel::socket;
 use muster_model::route::Upstream;
-use muster_model::{AGENT_PORT, HTTP_PORT, Product, Role, RoleSet};
-use muster_relation::{Report, Run, Service};
+use muster_model::{AGENT_PORT, AppName, HTTP_PORT, Product, Role, RoleSet};
+use muster_relation::{Report, Run, Service, ToAgent};
 use muster_testkit::http::Client;
 use muster_testkit::standin::{REJECT, REJECTION};
 use muster_testkit::{binaries, directory, wait_until};
@@ -54,6 +54,32 @@ async fn a_workload_is_started_watched_and_stopped() {
     let takes_data = "DELETE /ingester/prepare-instance-ring-downscale";
     assert_eq!(noted[1..], [takes_data, "POST /ingester/prepare-shutdown", "SIGTERM"], "{noted:?}");
     assert!(health.get("/ready", SOON).await.is_err());
+}
+
+/// Units that have gone are looked for in the ring, and who left its place behind loses it.
+#[tokio::test]
+async fn a_place_in_the_ring_that_was_left_behind_is_given_up() {
+    let unit = Unit::new();
+    let _agent = unit.spawn(unit.mimir("--ring w-0,w-1,w-2"));
+    let mut coordinator = unit.coordinator().await;
+    let gone: BTreeSet<_> = [1, 3].map(|number| AppName::new("w").unwrap().unit(number)).into();
+    let mut told = update(1, "at: 1\n", &[Role::Ingester], Run::Start);
+    let ToAgent::Update { assignment, .. } = &mut told;
+    assignment.forgets.clone_from(&gone);
+    coordinator.send(&told).await;
+    coordinator.running(1).await;
+    let said = async {
+        loop {
+            // Nothing may be said for longer than other reports take.
+            if coordinator.next().await.is_some_and(|report| report.forgotten == gone) {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(SOON * 4, said).await.expect("nobody says who has left");
+    let noted = unit.noted();
+    let forgets: Vec<_> = noted.iter().filter(|line| line.contains("/ring")).collect();
+    assert_eq!(forgets, ["POST /ingester/ring forget=w-1"], "{noted:?}");
 }
 
 #[tokio::test]

@@ -41,9 +41,12 @@ fn story(cluster: &mut Cluster) -> Vec<String> {
         };
         note(cluster);
         for unit in cluster.units() {
-            busy |= cluster.advance(&unit);
-            busy |= cluster.plan();
-            note(cluster);
+            // What another one said may have let it go.
+            if cluster.units().contains(&unit) {
+                busy |= cluster.advance(&unit);
+                busy |= cluster.plan();
+                note(cluster);
+            }
         }
         if !busy {
             return said;

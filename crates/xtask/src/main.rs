@@ -39,7 +39,11 @@ enum Task {
         check: bool,
     },
     /// Build the container images without a container engine.
-    Images,
+    Images {
+        /// As tests run them: in minutes less, and larger.
+        #[arg(long)]
+        quick: bool,
+    },
     /// Start, end or use a real Kubernetes cluster on this machine: up, run, down, kubectl …
     Cluster {
         /// What the cluster's script is told.
@@ -62,7 +66,9 @@ fn main() -> ExitCode {
         Task::Servers { names } => servers::provide(&names),
         Task::Tidy => tidy::run(),
         Task::Generate { check } => generate::run(check),
-        Task::Images => images::run(images::Build::Shipped),
+        Task::Images { quick } => {
+            images::run(if quick { images::Build::Quick } else { images::Build::Shipped })
+        }
         Task::Cluster { arguments } => cluster::run(&arguments),
         Task::Demo => demo::run(),
         Task::Bench { parts } => bench::run(&parts),

@@ -15,6 +15,8 @@ pub struct Flags {
     pub listen: Option<SocketAddr>,
     /// `--ready-after MS`: answers 503 before.
     pub ready_after: Duration,
+    /// `--ring NAME[,NAME]`: shows a ring with these names, and forgets those that it is told to.
+    pub ring: Vec<String>,
     /// `--stop-after MS`: how long it takes to end once asked.
     pub stop_after: Duration,
     /// `--ignore-signals`: notes them, and does not end.
@@ -56,6 +58,7 @@ impl Flags {
             match flag.as_str() {
                 "--listen" => flags.listen = Some(value()?.parse()?),
                 "--ready-after" => flags.ready_after = ms(value()?.parse()?),
+                "--ring" => flags.ring = value()?.split(',').map(str::to_owned).collect(),
                 "--stop-after" => flags.stop_after = ms(value()?.parse()?),
                 "--ignore-signals" => flags.ignore_signals = true,
                 "--die" => flags.die = Some((ms(value()?.parse()?), value()?.parse()?)),
