@@ -244,6 +244,7 @@ fn does(unit: &Unit, uid: &str, address: &str, before: Option<&Report>, refuses:
     let applied = Applied { revision: assignment.revision.clone(), roles: assignment.roles };
     report.epoch = assignment.epoch;
     report.check = None;
+    report.forgotten = assignment.forgets;
     match assignment.run {
         Run::Start if refuses && report.applied.as_ref().is_none_or(|a| a.revision != applied.revision) => {
             report.check = Some(Check {
