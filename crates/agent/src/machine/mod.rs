@@ -314,7 +314,8 @@ impl Machine {
             Phase::Alive(alive) => {
                 let stays =
                     (!alive.stayed && self.drain.is_some()).then(|| alive.since + self.farewell.stay());
-                stays.into_iter().chain(self.looks_at_ring_at(alive)).min()
+                let forgets = self.accepted.as_ref().and_then(|goal| Self::forgets_at(alive, goal));
+                stays.into_iter().chain(forgets).min()
             }
             Phase::Killing { until, .. } => (*until < Duration::MAX).then_some(*until),
             Phase::Leaving { until, .. }
@@ -989,29 +990,26 @@ impl Machine {
         now: Duration,
         actions: &mut Vec<Action>,
     ) {
-        let asked = &goal.assignment.forgets;
-        if *asked == alive.forgetting.asked || !(asked.is_empty() || Self::knows_ring(alive, now)) {
+        if Self::forgets_at(alive, goal).is_none_or(|at| now < at) {
             return;
         }
         actions.push(Action::Forget(alive.process, Arc::clone(goal)));
         if let Some(alive) = self.alive_mut(alive.process) {
-            alive.forgetting = Forgetting { asked: asked.clone(), done: BTreeSet::new() };
+            alive.forgetting = Forgetting { asked: goal.assignment.forgets.clone(), done: BTreeSet::new() };
         }
     }
 
-    /// Whether the word of a process on the ring counts.
-    fn knows_ring(alive: &Alive, now: Duration) -> bool {
-        alive.order.manners.shows_ring && alive.ready && now >= alive.since + SEES_OTHERS
-    }
-
-    /// When a process that is asked about the ring is old enough, unless it was asked already.
-    fn looks_at_ring_at(&self, alive: &Alive) -> Option<Duration> {
-        let goal = self.accepted.as_ref()?;
-        let waits = alive.ready
-            && alive.order.manners.shows_ring
-            && !goal.assignment.forgets.is_empty()
-            && goal.assignment.forgets != alive.forgetting.asked;
-        waits.then_some(alive.since + SEES_OTHERS)
+    /// When the process is told whom it is to forget, unless it was told already: once its word on the ring counts. That it is nobody any
+    /// more it is told at once.
+    fn forgets_at(alive: &Alive, goal: &Order) -> Option<Duration> {
+        let asked = &goal.assignment.forgets;
+        if *asked == alive.forgetting.asked || !goal.same_process(&alive.order) {
+            return None;
+        }
+        if asked.is_empty() {
+            return Some(alive.since);
+        }
+        (alive.ready && alive.order.manners.shows_ring).then_some(alive.since + SEES_OTHERS)
     }
 
     fn stop_for_good(&mut self, alive: &Alive, now: Duration, actions: &mut Vec<Action>) {

@@ -821,6 +821,27 @@ fn a_unit_says_who_has_left_the_ring_once_it_knows_the_ring() {
     assert!(machine.forgotten().is_empty());
 }
 
+#[test]
+fn a_process_that_is_about_to_leave_is_asked_nothing_of_the_ring_and_nobody_waits_for_that() {
+    let mut machine = Machine::default();
+    machine.handle(Event::Holds(order(Ask { data: true, ..start(1, 0) })), MS);
+    let mut other = (*order(start(2, 0))).clone();
+    other.assignment.forgets = [muster_model::AppName::new("w").unwrap().unit(1)].into();
+    machine.handle(Event::Assigned(Arc::new(other)), MS);
+    machine.handle(Event::Checked(Outcome::Accepted, Jitter::default()), MS);
+    machine.handle(left(Some("1 block")), MS);
+    let since = machine.deadline().unwrap();
+    let spawned = machine.handle(Event::Timer, since);
+    assert!(matches!(spawned[..], [Action::Spawn(1, _)]), "{spawned:?}");
+    machine.handle(Event::Spawned(1), since);
+    machine.handle(Event::Ready(1, true), since);
+    for now in [since + OKAY_DELAY, since + SEES_OTHERS] {
+        let told = machine.handle(Event::Timer, now);
+        assert!(told.iter().all(|action| !matches!(action, Action::Forget(..))), "{told:?}");
+        assert_eq!(machine.deadline(), Some(since + STAY), "after {now:?}");
+    }
+}
+
 /// The pod, or the agent, was made anew while its unit was leaving: what stands beside the data says what is to be done.
 #[test]
 fn who_finds_a_disk_finishes_what_was_begun() {
