@@ -9,7 +9,7 @@ use hyper::http::request::Builder;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
-use tokio::task::AbortHandle;
+use tokio_util::task::AbortOnDropHandle;
 
 /// Bodies are read up to this length, in bytes: metrics of a unit with very many tenants.
 const MAX_BODY: usize = 64 << 20;
@@ -89,15 +89,6 @@ async fn send(
         .map_err(|_| HttpError::Timeout(timeout))?
 }
 
-/// Ends the connection's task with the request, also when the request is given up.
-struct Connection(AbortHandle);
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
 async fn exchange(
     address: SocketAddr,
     request: Builder,
@@ -105,7 +96,8 @@ async fn exchange(
 ) -> Result<(StatusCode, Bytes), HttpError> {
     let stream = TcpStream::connect(address).await?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let _connection = Connection(tokio::spawn(connection).abort_handle());
+    // Ends with the request, also when that is given up.
+    let _connection = AbortOnDropHandle::new(tokio::spawn(connection));
     let request =
         request.header("host", address.to_string()).header("connection", "close").body(Full::new(body))?;
     let response = sender.send_request(request).await?;

@@ -28,8 +28,8 @@ use muster_relation::{Assignment, ClusterData, Quiet};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use tokio::sync::mpsc::UnboundedSender;
-use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
+use tokio_util::task::AbortOnDropHandle;
 
 pub use self::check::check_config;
 use self::children::Ending;
@@ -42,7 +42,7 @@ use crate::Settings;
 use crate::machine::backoff::Jitter;
 use crate::machine::{Event, Order, Outcome, ProcessNumber, StopSignal};
 use crate::state::State;
-use crate::workload::{Call, Flushed, Launch, Quiesce, Workload, document};
+use crate::workload::{Call, Flushed, Launch, Workload, document};
 
 /// How long output is read after the end of the process that wrote it: a descendant may hold the pipe for ever.
 const DRAIN_OUTPUT: Duration = Duration::from_millis(200);
@@ -99,6 +99,13 @@ pub(crate) struct Driver {
     staged: Option<Arc<Order>>,
 }
 
+/// A task that ends when nobody holds it any more.
+type Task = AbortOnDropHandle<()>;
+
+fn task(what: impl Future<Output = ()> + Send + 'static) -> Task {
+    Task::new(tokio::spawn(what))
+}
+
 /// The process that is alive, or was until a moment ago.
 #[derive(Debug)]
 struct Running {
@@ -108,11 +115,11 @@ struct Running {
     /// No other process of the unit has this name.
     name: String,
     /// Has it take data, or not.
-    quieting: Option<JoinHandle<()>>,
+    quieting: Option<Task>,
     /// Has it forget who is gone.
-    forgetting: Option<JoinHandle<()>>,
+    forgetting: Option<Task>,
     /// Tasks that end with the process.
-    tasks: Vec<JoinHandle<()>>,
+    tasks: Vec<Task>,
 }
 
 #[derive(Debug)]
@@ -121,29 +128,6 @@ enum Kind {
     Child { pid: Pid, order: Arc<Order> },
     /// Left by a former agent.
     Orphan(ProcessRecord),
-}
-
-impl Running {
-    /// Goes on with this in place of what it was told before of taking data.
-    fn set_quieting(&mut self, task: JoinHandle<()>) {
-        if let Some(before) = self.quieting.replace(task) {
-            before.abort();
-        }
-    }
-
-    /// Goes on with this in place of what it was told before of units that have gone: one that leaves itself asks nothing of the ring any
-    /// more, as somebody else may be asked meanwhile.
-    fn set_forgetting(&mut self, task: Option<JoinHandle<()>>) {
-        if let Some(before) = std::mem::replace(&mut self.forgetting, task) {
-            before.abort();
-        }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.tasks.iter().chain(&self.quieting).chain(&self.forgetting).for_each(JoinHandle::abort);
-    }
 }
 
 impl Driver {
@@ -180,14 +164,14 @@ impl Driver {
     pub(crate) fn watch_orphan(&mut self, record: ProcessRecord, order: Option<&Order>) {
         let flushed = order.and_then(|order| self.launch(order, &self.live()).ok()?.flushed);
         let (events, orphan) = (self.events.clone(), record.clone());
-        let task = tokio::spawn(async move {
+        let watch = task(async move {
             orphan.ended().await;
             let cause = "left by a former agent".to_owned();
             let (success, lines) = (false, Vec::new());
             let _ = events.send(Event::Exited { process: 0, cause, success, lines, jitter: jitter() });
         });
-        let log = self.settings.log.as_deref().map(|path| tokio::spawn(Log::of_orphan(path).keep_small()));
-        let tasks = [task].into_iter().chain(log).collect();
+        let log = self.settings.log.as_deref().map(|path| task(Log::of_orphan(path).keep_small()));
+        let tasks = [watch].into_iter().chain(log).collect();
         let name = record.name();
         let kind = Kind::Orphan(record);
         self.running =
@@ -262,7 +246,7 @@ impl Driver {
             .chain(stderr)
             .map(|pipe| tokio::spawn(output::forward(pipe, self.sink.writer(), read.clone())))
             .collect();
-        let keeper = log.clone().map(|log| tokio::spawn(log.keep_small()));
+        let keeper = log.clone().map(|log| task(log.keep_small()));
         let tail = log.map_or(Tail::Read(read), Tail::Log);
         let watch =
             probe::watch(process, launch.probe, self.settings.address, tail.clone(), self.events.clone());
@@ -280,7 +264,7 @@ impl Driver {
             let _ = events.send(Event::Exited { process, cause, success, lines, jitter: jitter() });
         });
         let kind = Kind::Child { pid, order: Arc::clone(order) };
-        let tasks = [tokio::spawn(watch)].into_iter().chain(keeper).collect();
+        let tasks = [task(watch)].into_iter().chain(keeper).collect();
         let name = record.map_or_else(|| pid.to_string(), |record| record.name());
         self.running = Some(Running {
             process,
@@ -317,12 +301,9 @@ impl Driver {
         self.signal(process, signal);
         let (events, address) = (self.events.clone(), self.settings.address);
         let Some(running) = self.running(process) else { return };
-        if let Some(quieting) = running.quieting.take() {
-            quieting.abort();
-        }
-        running.set_forgetting(None);
+        (running.quieting, running.forgetting) = (None, None);
         if let Some(flushed) = running.flushed.take() {
-            running.tasks.push(tokio::spawn(async move {
+            running.tasks.push(task(async move {
                 let at = SocketAddr::new(address, flushed.port);
                 loop {
                     let answer = http::request(at, "GET", flushed.page.path, CALL_TIMEOUT).await;
@@ -365,18 +346,19 @@ impl Driver {
             let _ = events.send(Event::Left(process, result));
         });
         if let Some(running) = self.running(process) {
-            running.set_forgetting(None);
-            running.tasks.push(task);
+            // It asks nothing of the ring any more: somebody else may be asked meanwhile.
+            running.forgetting = None;
+            running.tasks.push(Task::new(task));
         }
     }
 
     /// Has a process take nothing new and upload what it holds.
     pub(crate) fn quiesce(&mut self, process: ProcessNumber, order: &Order) {
         let settings = Arc::clone(&self.settings);
-        let (events, quiesce) = (self.events.clone(), self.quiesce_of(order));
+        let (events, quiesce) = (self.events.clone(), self.launched(order).and_then(|launch| launch.quiesce));
         if let (Some(quiesce), Some(running)) = (quiesce, self.running(process)) {
             let name = running.name.clone();
-            running.set_quieting(tokio::spawn(async move {
+            running.quieting = Some(task(async move {
                 let uploaded = quiesce::until_quiet(quiesce, &settings).await;
                 let _ = events.send(Event::Quiet(process, Quiet { process: name, uploaded }));
             }));
@@ -386,9 +368,9 @@ impl Driver {
     /// Has a process take data.
     pub(crate) fn resume(&mut self, process: ProcessNumber, order: &Order) {
         let address = self.settings.address;
-        let (events, quiesce) = (self.events.clone(), self.quiesce_of(order));
+        let (events, quiesce) = (self.events.clone(), self.launched(order).and_then(|launch| launch.quiesce));
         if let (Some(quiesce), Some(running)) = (quiesce, self.running(process)) {
-            running.set_quieting(tokio::spawn(async move {
+            running.quieting = Some(task(async move {
                 quiesce::until_resumed(quiesce, address).await;
                 let _ = events.send(Event::Resumed(process));
             }));
@@ -399,24 +381,20 @@ impl Driver {
     pub(crate) fn forget(&mut self, process: ProcessNumber, order: &Order) {
         let (events, address) = (self.events.clone(), self.settings.address);
         let units = order.assignment.forgets.clone();
-        let ring = self.launch(order, &self.live()).ok().and_then(|launch| launch.ring);
+        let ring = self.launched(order).and_then(|launch| launch.ring).filter(|_| !units.is_empty());
         let Some(running) = self.running(process) else { return };
-        running.set_forgetting(ring.filter(|_| !units.is_empty()).map(|ring| {
-            tokio::spawn(async move {
+        running.forgetting = ring.map(|ring| {
+            task(async move {
                 ring::until_forgotten(ring, address, &units).await;
                 let _ = events.send(Event::Forgotten(process, units));
             })
-        }));
+        });
     }
 
-    fn quiesce_of(&self, order: &Order) -> Option<Quiesce> {
-        match self.launch(order, &self.live()) {
-            Ok(launch) => launch.quiesce,
-            Err(problem) => {
-                tracing::warn!(problem, "the workload cannot be told whether to take data");
-                None
-            }
-        }
+    /// What a process was started with that is to be told something.
+    fn launched(&self, order: &Order) -> Option<Launch> {
+        let launch = self.launch(order, &self.live());
+        launch.inspect_err(|problem| tracing::warn!(problem, "the workload cannot be told anything")).ok()
     }
 
     /// Looks what a process that has ended left on the disk.
@@ -443,7 +421,7 @@ impl Driver {
         let after = document(&order.assignment, &order.cluster);
         let only_adds =
             matches!((before, after), (Ok(before), Ok(after)) if only_adds_servers(before, after));
-        running.tasks.push(tokio::spawn(async move {
+        running.tasks.push(task(async move {
             let result = match installed {
                 Ok(_) => {
                     let revisions = (&old.assignment.revision, &new);

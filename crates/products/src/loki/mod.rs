@@ -114,11 +114,11 @@ impl Workload for Loki {
         drain::held(roles, disk, ending)
     }
 
-    // The index of what an ingester holds appears only when its process ends.
     fn ring(&self) -> Ring {
         drain::RING
     }
 
+    // The index of what an ingester holds appears only when its process ends.
     fn quiesce(&self, _roles: &RoleSet) -> Option<&'static Quiesce> {
         None
     }

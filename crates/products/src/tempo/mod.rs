@@ -134,11 +134,11 @@ impl Workload for Tempo {
         drain::held(roles, disk, ending)
     }
 
-    // An ingester takes no more only once it ends, and what it uploaded is found within seconds.
     fn ring(&self) -> Ring {
         drain::RING
     }
 
+    // An ingester takes no more only once it ends, and what it uploaded is found within seconds.
     fn quiesce(&self, _roles: &RoleSet) -> Option<&'static Quiesce> {
         None
     }
