@@ -29,8 +29,8 @@ pub(crate) struct Partings {
 impl Partings {
     /// Looks at all units.
     pub(crate) fn of(members: &[Member<'_>], line: &Line) -> Self {
-        let forgets = |member: &Member<'_>| member.unit.assigned.as_ref().map(|told| told.forgets.clone());
-        let told = members.iter().filter_map(forgets).flatten().collect();
+        let told = members.iter().filter_map(|member| member.unit.assigned.as_ref());
+        let told = told.flat_map(|told| &told.forgets).cloned().collect();
         // Whatever it ran last: it may have had a place with other roles before.
         let ran = |unit: &ObservedUnit| unit.assigned.is_some();
         let parts = |m: &&Member<'_>| m.leaves && m.want == Want::Stop && m.unit.has_stopped() && ran(m.unit);

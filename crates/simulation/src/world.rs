@@ -415,12 +415,12 @@ impl World {
                 .or_else(|| self.saved.balancer_cluster.clone()),
         };
         self.memory = Some(plan.carry.clone());
-        let first = !saved.carry.decides_like(&observed.carry)
+        let binds = !saved.carry.decides_like(&observed.carry)
             || saved.cluster != self.saved.cluster
             || saved.balancer_cluster != self.saved.balancer_cluster;
-        let last = !first && saved.carry != self.saved.carry;
-        if first {
-            effects.push_back(Effect::Save(Box::new(saved.clone())));
+        let mut save = (binds || saved.carry != self.saved.carry).then(|| Effect::Save(Box::new(saved)));
+        if binds {
+            effects.extend(save.take());
         }
         effects.extend(changes.deploy.map(|temporary| Effect::Deploy(Box::new(temporary))));
         effects.extend(changes.withdraw.map(Effect::Withdraw));
@@ -449,9 +449,7 @@ impl World {
         let gone =
             observed.workers.iter().filter(|(name, w)| w.removing && plan.is_gone(name, &Self::name()));
         effects.extend(gone.map(|(name, _)| Effect::Forget(name.clone())));
-        if last {
-            effects.push_back(Effect::Save(Box::new(saved)));
-        }
+        effects.extend(save);
         self.effects = effects;
         self.last = Some(plan);
     }
