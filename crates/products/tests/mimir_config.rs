@@ -124,7 +124,8 @@ fn replicas_and_the_place_in_the_ring() {
     for (replicas, gives_its_place_up) in [(1_u8, true), (3, false), (5, false)] {
         let tree = tree(&shared(&storage(&[]), &options(&json!({})), replicas, None));
         assert_eq!(tree["ingester"]["ring"]["replication_factor"], replicas);
-        assert_eq!(tree["store_gateway"]["sharding_ring"]["replication_factor"], replicas);
+        // Blocks are in S3 once and are loaded by three, so that one that comes or goes leaves no gap in the reads.
+        assert_eq!(tree["store_gateway"]["sharding_ring"]["replication_factor"], replicas.max(3));
         assert_eq!(tree["alertmanager"]["sharding_ring"]["replication_factor"], replicas);
         assert_eq!(tree["ingester"]["ring"]["unregister_on_shutdown"], gives_its_place_up);
     }

@@ -20,7 +20,7 @@ const STEPS: &[Step] = &[
     ("servers", || servers::provide(&[])),
     ("binaries", || cargo(&["build", "--workspace", "--bins", "--locked"])),
     ("images", || images::run(images::Build::Quick)),
-    ("tests", || cargo(&["test", "--workspace", "--locked"])),
+    ("tests", || cargo(&["test", "--workspace", "--locked", "--no-fail-fast"])),
 ];
 
 /// Runs one step after the other and stops at the first that fails.
