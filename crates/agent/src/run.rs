@@ -213,7 +213,7 @@ impl Agent {
             Action::Spawn(process, order) => return Some(self.driver.spawn(process, &order)),
             Action::Mark(order) => self.mark(order.as_deref()),
             Action::Inspect(order, ending) => self.driver.inspect(&order, ending),
-            Action::Leave(process, order) => self.driver.leave(process, &order),
+            Action::Leave { process, order, quiet } => self.driver.leave(process, &order, quiet),
             Action::Quiesce(process, order) => self.driver.quiesce(process, &order),
             Action::Resume(process, order) => self.driver.resume(process, &order),
             Action::Forget(process, order) => self.driver.forget(process, &order),

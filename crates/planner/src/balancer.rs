@@ -41,9 +41,9 @@ pub(crate) fn balancer(
     };
     let mut hosts: BTreeMap<Role, Vec<&str>> = BTreeMap::new();
     let mut expected: BTreeMap<Role, Vec<&str>> = BTreeMap::new();
-    let mut add = |serves: &dyn Fn(&Member<'_>) -> bool, provided: &RoleSet| {
+    let mut add = |among: &RoleSet, serves: &dyn Fn(&Member<'_>) -> bool, provided: &RoleSet| {
         // A role that has a unit already wants no other of this kind.
-        let roles: RoleSet = routed.iter().filter(|role| !hosts.contains_key(role)).collect();
+        let roles: RoleSet = among.iter().filter(|role| !hosts.contains_key(role)).collect();
         for member in members.iter().filter(|m| serves(m)) {
             let Some(address) = member.unit.address.as_deref() else { continue };
             let current = member.unit.current_roles();
@@ -55,12 +55,16 @@ pub(crate) fn balancer(
         }
     };
     // Where others serve, nobody is sent to a unit that relies on one which is about to go.
-    add(&|m| m.unit.is_ready() && !leaving.contains(&m.name), &lasting);
+    let lasts = |m: &Member<'_>| m.unit.is_ready() && !leaving.contains(&m.name);
+    let apart: RoleSet =
+        routed.iter().filter(|role| !line.workload.answers_beside(&lasting, *role)).collect();
+    add(&apart, &|m| lasts(m) && !m.unit.current_roles().contains(Role::All), &lasting);
+    add(&routed, &lasts, &lasting);
     // Where a role has no such unit, one that is told something new and still answers is better than none: it may refuse
     // the new config, and serves until it stops.
-    add(&|m| m.unit.is_told_to_run() && m.unit.answers(), &provided);
+    add(&routed, &|m| m.unit.is_told_to_run() && m.unit.answers(), &provided);
     // One that nobody sees may serve all the same: a node whose kubelet is silent still runs its pods.
-    add(&|m| m.unit.is_told_to_run() && m.unit.answered(), &provided);
+    add(&routed, &|m| m.unit.is_told_to_run() && m.unit.answered(), &provided);
     // Those that are on their way serve as soon as they can, without another document in between.
     let opening = !observed.carry.opened && !is_complete(members, line);
     let unready = || members.iter().filter(|m| !m.unit.is_ready());

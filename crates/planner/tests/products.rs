@@ -270,3 +270,32 @@ fn few_and_many_units_share_the_same_bytes() {
         assert_eq!(again.last, few.last, "{product}: equal input gives an equal plan");
     }
 }
+
+/// Which units the load balancer sends queries of Loki to.
+fn readers(cluster: &Cluster) -> BTreeSet<UnitName> {
+    let documents = &cluster.last.as_ref().unwrap().balancer_cluster.as_ref().unwrap().documents;
+    let document = documents.values().next().unwrap();
+    let (_, upstream) = document.split_once("upstream read").unwrap();
+    let (servers, _) = upstream.split_once('}').unwrap();
+    let is_there = |unit: &ObservedUnit| servers.contains(&format!("{}:", unit.address.as_deref().unwrap()));
+    worker_units(cluster).filter(|(_, unit)| is_there(unit)).map(|(name, _)| name).collect()
+}
+
+/// A unit of Loki that runs everything does not see what `write` units hold alone.
+#[test]
+fn queries_of_loki_go_to_readers_once_others_write() {
+    let mut cluster = active(Product::Loki, MONOLITH, None);
+    let all: BTreeSet<_> = (0..3).map(|number| app("all").unit(number)).collect();
+    assert_eq!(readers(&cluster), all);
+    cluster.deploy("r", worker(1, &["read"]));
+    cluster.deploy("b", worker(1, &["backend"]));
+    cluster.settle();
+    let with_reader: BTreeSet<_> = all.iter().cloned().chain([app("r").unit(0)]).collect();
+    assert_eq!(readers(&cluster), with_reader, "nobody else holds fresh data");
+    cluster.deploy("w", worker(1, &["write"]));
+    cluster.settle();
+    assert_eq!(readers(&cluster), BTreeSet::from([app("r").unit(0)]));
+    cluster.worker("r").spec.units = 0;
+    cluster.settle();
+    assert_eq!(readers(&cluster), all, "better than nobody");
+}

@@ -69,6 +69,10 @@ pub trait Workload: Sync {
     /// relies on nobody.
     fn relies_on(&self, role: Role) -> Option<Role>;
 
+    /// Whether a unit that runs `all` answers all that `role` is asked for where `others` are run by units of their own. If not, it serves
+    /// only where nobody else does.
+    fn answers_beside(&self, others: &RoleSet, role: Role) -> bool;
+
     /// The role whose units keep the copies of fresh data: the replication factor counts them.
     fn replicated_role(&self) -> Role;
 

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use muster_model::{ObjectStorage, Product, Role, Secret, yaml};
+use muster_model::{ObjectStorage, Product, Role, RoleSet, Secret, yaml};
 use muster_products::charm::Options;
 use muster_products::{ConfigInputs, RemoteWrite, UnitValues, charm, supported_versions, workload};
 use serde_json::{Map, Value, json};
@@ -232,4 +232,19 @@ fn paths_in_the_bucket_are_checked() {
     assert_eq!(check(Product::Loki, "team-1"), None);
     assert_eq!(check(Product::Tempo, "a/b_c"), None);
     assert!(check(Product::Loki, "a/b").unwrap().contains("letters, digits and '-'"));
+}
+
+#[test]
+fn who_reads_beside_an_index_gateway_reads_the_index_itself() {
+    let mode = "-legacy-read-mode=true".to_owned();
+    for (roles, itself) in [
+        (RoleSet::from([Role::Read]), false),
+        (RoleSet::from([Role::Backend]), false),
+        (RoleSet::from([Role::All]), false),
+        (RoleSet::from([Role::Backend, Role::Read]), true),
+    ] {
+        let arguments = workload(Product::Loki).arguments(&roles, "c.yaml");
+        assert_eq!(arguments.contains(&mode), itself, "{roles}");
+        assert!(arguments.contains(&format!("-target={roles}")), "{arguments:?}");
+    }
 }

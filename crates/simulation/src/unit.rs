@@ -31,6 +31,8 @@ const UPLOAD: Duration = Duration::from_secs(3);
 const SLOW_UPLOAD: Duration = Duration::from_secs(90);
 /// How soon Loki tries an upload again that failed.
 const AGAIN: Duration = Duration::from_secs(5);
+/// How soon a process takes its place in the ring again that somebody took away.
+const HEARTBEAT: Duration = Duration::from_secs(5);
 /// How long an agent waits for a unit to leave the ring by itself that has gone.
 const LOOK: Duration = Duration::from_secs(5);
 /// How long something takes that is done at once.
@@ -75,6 +77,8 @@ enum Coming {
     /// The process has tried to upload all.
     Uploaded(u64),
     Ends(u64, bool),
+    /// The process takes its place in the ring again, if it has lost it.
+    Heartbeat(u64),
     /// The agent has another look at who stands in the ring, and takes away the places of those that have gone.
     Forgets(ProcessNumber, BTreeSet<UnitName>),
 }
@@ -275,6 +279,7 @@ impl Unit {
             Some((_, Coming::Quiet(id))) => self.quiet(id, ground),
             Some((_, Coming::Uploaded(id))) => self.uploaded(id, ground),
             Some((_, Coming::Ends(id, success))) => self.ended(id, success, ground),
+            Some((_, Coming::Heartbeat(id))) => self.heartbeat(id),
             Some((_, Coming::Forgets(number, units))) => self.forget(number, units, ground),
         }
     }
@@ -316,6 +321,11 @@ impl Unit {
         }
         self.handle(Event::Ready(number, true), ground);
         self.ring_is_noted = self.in_ring && self.marked.is_some();
+    }
+
+    fn heartbeat(&mut self, id: u64) {
+        let lives = |p: &Process| p.id == id && p.ready && !p.stopping && p.takes_writes;
+        self.in_ring |= self.process.as_ref().is_some_and(lives);
     }
 
     fn can_upload(&self, ground: &Ground) -> bool {
@@ -455,12 +465,17 @@ impl Unit {
                 self.later(now + AT_ONCE, Coming::ToAgent(Event::Inspected(left, Jitter::default())));
             }
             Action::Spawn(process, order) => return Some(self.spawn(process, order, ground)),
-            Action::Leave(process, _) => {
+            Action::Leave { process, quiet, .. } => {
                 self.forget_no_more();
                 let ready = self.process.as_ref().is_some_and(|p| p.ready);
                 let result = if ready { Ok(()) } else { Err("503 Service Unavailable".to_owned()) };
                 if let Some(process) = self.process.as_mut().filter(|p| p.ready) {
                     process.armed = true;
+                    if quiet {
+                        let id = process.id;
+                        self.in_ring = false;
+                        self.later(now + HEARTBEAT, Coming::Heartbeat(id));
+                    }
                 }
                 self.later(now + LEAVE, Coming::ToAgent(Event::Left(process, result)));
             }

@@ -114,6 +114,7 @@ pub async fn run(case: &Case) -> anyhow::Result<Outcome> {
         read_gap: reads.longest_gap,
         failed_reads: reads.failed,
         incomplete_reads: reads.incomplete,
+        read_gaps: reads.gaps.iter().map(ToString::to_string).collect(),
         reads: reads.complete + reads.incomplete + reads.failed,
         restarts: 0,
         least_restarts: least.values().map(|starts| starts.again).sum(),

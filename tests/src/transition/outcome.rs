@@ -34,6 +34,8 @@ pub struct Outcome {
     pub failed_reads: usize,
     /// Answers without something that was acknowledged before the transition.
     pub incomplete_reads: usize,
+    /// When those answers came, in words.
+    pub read_gaps: Vec<String>,
     /// All queries, each counted once.
     pub reads: usize,
     /// Processes that were started in the place of others.
@@ -123,12 +125,12 @@ impl Outcome {
         )
     }
 
-    /// Why requests failed, a line each, the most frequent reasons.
+    /// When answers lacked something, and why requests failed, a line each, the most frequent reasons.
     #[must_use]
     pub fn why(&self) -> String {
         let mut reasons: Vec<_> = self.reasons.iter().collect();
         reasons.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
-        let mut text = String::new();
+        let mut text: String = self.read_gaps.iter().map(|gap| format!("  {gap}\n")).collect();
         for (reason, count) in reasons.into_iter().take(6) {
             let _ = writeln!(text, "  {count} times {}", reason.trim_end());
         }
@@ -154,6 +156,7 @@ mod tests {
             read_gap: zero,
             failed_reads: 0,
             incomplete_reads: 0,
+            read_gaps: Vec::new(),
             reads: 10,
             restarts: 0,
             least_restarts: 0,

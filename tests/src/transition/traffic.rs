@@ -1,6 +1,7 @@
 //! Who writes and reads while a transition happens, and what they see of it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -25,6 +26,8 @@ const INTERVAL: Duration = Duration::from_millis(60);
 const ANSWER: Duration = Duration::from_secs(10);
 /// How long a reader rests between two reads. A trace is looked for by itself, at all ingesters and in all blocks.
 const REST: Duration = Duration::from_millis(200);
+/// Answers without something that are closer than this are told of as one gap.
+const ONE_GAP: Duration = Duration::from_secs(5);
 /// How many traces are looked for at once.
 const AT_ONCE: usize = 4;
 /// How long it may take until everything flows.
@@ -128,6 +131,43 @@ pub(super) struct Reads {
     pub(super) longest_gap: Duration,
     /// Why queries failed, and how often, first tries among them.
     pub(super) reasons: BTreeMap<String, usize>,
+    /// When answers were not complete.
+    pub(super) gaps: Vec<Gap>,
+}
+
+/// A time in which answers were not complete, since the reader began.
+#[derive(Debug, Clone)]
+pub(super) struct Gap {
+    first: Duration,
+    last: Duration,
+    /// How many answers there were.
+    answers: usize,
+    /// The most that was missing in one of them.
+    missing: usize,
+}
+
+impl fmt::Display for Gap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { first, last, answers, missing } = self;
+        let (first, last) = (first.as_secs_f64(), last.as_secs_f64());
+        write!(
+            f,
+            "{answers} answers without up to {missing} from {first:.1} to {last:.1} s after the first read"
+        )
+    }
+}
+
+impl Reads {
+    /// Notes an answer without `missing`. Those that follow one another closely are one gap.
+    fn lacks(&mut self, missing: usize, at: Duration) {
+        self.incomplete += 1;
+        match self.gaps.last_mut() {
+            Some(gap) if at - gap.last < ONE_GAP => {
+                (gap.last, gap.answers, gap.missing) = (at, gap.answers + 1, gap.missing.max(missing));
+            }
+            _ => self.gaps.push(Gap { first: at, last: at, answers: 1, missing }),
+        }
+    }
 }
 
 /// Writers and a reader at work.
@@ -242,7 +282,8 @@ impl Written {
 
 async fn read(store: Store, wanted: Numbers, stop: Arc<AtomicBool>) -> Reads {
     let mut reads = Reads::default();
-    let mut last_complete = Instant::now();
+    let started = Instant::now();
+    let mut last_complete = started;
     while !stop.load(Ordering::Relaxed) {
         let mut answer = store.missing(&wanted).await;
         if let Err(error) = &answer {
@@ -255,7 +296,7 @@ async fn read(store: Store, wanted: Numbers, stop: Arc<AtomicBool>) -> Reads {
                 reads.longest_gap = reads.longest_gap.max(last_complete.elapsed());
                 last_complete = Instant::now();
             }
-            Ok(_) => reads.incomplete += 1,
+            Ok(missing) => reads.lacks(count(&missing), started.elapsed()),
             Err(_) => reads.failed += 1,
         }
         tokio::time::sleep(REST).await;

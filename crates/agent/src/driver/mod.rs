@@ -334,13 +334,19 @@ impl Driver {
         }
     }
 
-    /// Makes the calls of a unit that leaves for good.
-    pub(crate) fn leave(&mut self, process: ProcessNumber, order: &Order) {
+    /// Makes the calls of a unit that leaves for good. One that is `quiet` gives up its place in the ring while it still answers.
+    pub(crate) fn leave(&mut self, process: ProcessNumber, order: &Order, quiet: bool) {
         let launch = self.launch(order, &self.live());
-        let (events, address) = (self.events.clone(), self.settings.address);
+        let (events, settings) = (self.events.clone(), Arc::clone(&self.settings));
         let task = tokio::spawn(async move {
             let result = match launch {
-                Ok(launch) => call_all(&launch.leave_calls, address).await,
+                Ok(launch) => {
+                    let result = call_all(&launch.leave_calls, settings.address).await;
+                    if let Some(ring) = launch.ring.filter(|_| quiet) {
+                        ring::give_place_up(ring, settings.address, &settings.unit.label()).await;
+                    }
+                    result
+                }
                 Err(message) => Err(message),
             };
             let _ = events.send(Event::Left(process, result));

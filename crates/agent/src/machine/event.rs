@@ -108,7 +108,14 @@ pub enum Action {
     /// Start a process. Answered by [`Event::Spawned`] or [`Event::SpawnFailed`], later by [`Event::Exited`].
     Spawn(ProcessNumber, Arc<Order>),
     /// Make the calls of a unit that leaves for good. Answered by [`Event::Left`].
-    Leave(ProcessNumber, Arc<Order>),
+    Leave {
+        /// The process that is to leave.
+        process: ProcessNumber,
+        /// What it was started with.
+        order: Arc<Order>,
+        /// It takes nothing new, and all that it took is in the object store: nobody needs to ask it for anything.
+        quiet: bool,
+    },
     /// Have a process take nothing new, upload what it holds and answer queries, until it ends or [`Action::Resume`] comes. Tried until it
     /// is done, and answered by [`Event::Quiet`].
     Quiesce(ProcessNumber, Arc<Order>),

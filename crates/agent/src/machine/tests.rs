@@ -206,7 +206,7 @@ impl World {
                     }
                 }
             }
-            Action::Leave(process, order) => {
+            Action::Leave { process, order, .. } => {
                 assert!(order.manners.leaves);
                 let live = self.live.get_mut(&process).expect("only live processes are asked to leave");
                 assert!(live.stops.is_empty(), "calls come before the signal");
@@ -417,7 +417,7 @@ proptest! {
         play(&mut world, nature, &steps);
         world.actions.clear();
         world.handle(Event::Shutdown);
-        let calls = world.actions.iter().any(|action| matches!(action, Action::Leave(..)));
+        let calls = world.actions.iter().any(|action| matches!(action, Action::Leave { .. }));
         prop_assert!(!calls);
         world.pass(LEAVE_DELAY + Duration::from_secs(5) + KILL_TIME + INSPECTION);
         prop_assert!(world.exited);
@@ -584,6 +584,11 @@ fn left(what: Option<&str>) -> Event {
     Event::Inspected(what.map(str::to_owned), Jitter::default())
 }
 
+/// Asked to leave while others may still need it.
+fn leave(process: ProcessNumber, order: &Arc<Order>) -> Action {
+    Action::Leave { process, order: Arc::clone(order), quiet: false }
+}
+
 fn ended(process: ProcessNumber) -> Event {
     exited(process, true)
 }
@@ -618,7 +623,7 @@ fn a_unit_does_not_leave_before_nothing_is_left_on_its_disk() {
     assert_eq!(machine.handle(Event::Ready(2, true), again + OKAY_DELAY), []);
     let stayed = again + STAY;
     assert_eq!(machine.deadline(), Some(stayed));
-    assert_eq!(machine.handle(Event::Timer, stayed), [Action::Leave(2, Arc::clone(&holder))]);
+    assert_eq!(machine.handle(Event::Timer, stayed), [leave(2, &holder)]);
     machine.handle(Event::Left(2, Ok(())), stayed);
     machine.handle(ended(2), stayed);
     assert_eq!(machine.handle(left(None), stayed), [Action::Mark(None)]);
@@ -633,7 +638,7 @@ fn leaving() -> (Machine, Arc<Order>) {
     machine.handle(Event::Spawned(1), MS);
     machine.handle(Event::Ready(1, true), MS);
     let told = machine.handle(Event::Assigned(order(Ask { data: true, run: Run::Stop, ..start(2, 0) })), MS);
-    assert_eq!(told.last(), Some(&Action::Leave(1, Arc::clone(&holder))));
+    assert_eq!(told.last(), Some(&leave(1, &holder)));
     (machine, holder)
 }
 
@@ -655,7 +660,7 @@ fn a_unit_that_was_killed_while_it_left_is_started_again_to_leave_its_ring() {
         assert_eq!(machine.handle(Event::Timer, again), [Action::Spawn(2, Arc::clone(&holder))]);
         machine.handle(Event::Spawned(2), again);
         // It has nothing to upload that it could put off: it is asked as soon as it has its place again, and whatever it answers counts.
-        assert_eq!(machine.handle(Event::Ready(2, true), again), [Action::Leave(2, Arc::clone(&holder))]);
+        assert_eq!(machine.handle(Event::Ready(2, true), again), [leave(2, &holder)]);
         machine.handle(Event::Left(2, Err("500".to_owned())), again);
         machine.handle(ended(2), again);
         assert_eq!(machine.handle(left(None), again), [Action::Mark(None)]);
@@ -702,7 +707,7 @@ fn a_unit_that_never_ends_in_good_order_and_has_nothing_to_lose_counts_as_stoppe
                         _ => Event::Timer,
                     }
                 }
-                Some(Action::Leave(process, _)) => Event::Left(*process, Ok(())),
+                Some(Action::Leave { process, .. }) => Event::Left(*process, Ok(())),
                 Some(Action::Stop(process, _)) => exited(*process, false),
                 _ => {
                     now = machine.deadline().expect("it goes on");
@@ -734,7 +739,7 @@ fn an_orderly_end_proves_nothing_unless_the_unit_was_asked_to_leave() {
     assert!(told.contains(&Action::Stop(1, StopSignal::Terminate)), "{told:?}");
     restarts.handle(stop(), MS);
     let mut refused = up();
-    assert_eq!(refused.handle(stop(), MS).last(), Some(&Action::Leave(1, Arc::clone(&holder))));
+    assert_eq!(refused.handle(stop(), MS).last(), Some(&leave(1, &holder)));
     refused.handle(Event::Left(1, Err("503".to_owned())), MS);
     for mut machine in [restarts, refused] {
         let inspected = machine.handle(ended(1), MS * 2);
@@ -771,6 +776,11 @@ fn a_unit_that_is_to_quiesce_stays_ready_and_says_once_all_is_uploaded() {
     assert_eq!(told.last(), Some(&Action::Resume(1, ask(3, false))));
     back.handle(Event::Quiet(1, quiet("this")), MS);
     assert_eq!(back.quiet(), None);
+
+    // Nobody asks it for anything any more, so it may give up its place before it ends.
+    let mut goes = machine.clone();
+    let told = goes.handle(Event::Assigned(order(Ask { data: true, run: Run::Stop, ..start(3, 0) })), MS);
+    assert!(matches!(told.last(), Some(Action::Leave { process: 1, quiet: true, .. })), "{told:?}");
 
     // Another process begins anew, and the evidence of the former is void.
     machine.handle(ended(1), MS);
@@ -886,7 +896,7 @@ fn calls_are_made_only_when_a_unit_stops_for_good_or_loses_data_roles() {
         world.pass(MS * 2000);
         world.assign(next);
         world.pass(MS * 2000);
-        let left = world.actions.iter().any(|action| matches!(action, Action::Leave(..)));
+        let left = world.actions.iter().any(|action| matches!(action, Action::Leave { .. }));
         assert_eq!(left, leaves, "{next:?}");
         assert_eq!(world.actions.iter().filter(|action| is_stop(action)).count(), 1);
     }

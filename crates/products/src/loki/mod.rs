@@ -52,7 +52,13 @@ impl Workload for Loki {
     }
 
     fn arguments(&self, roles: &RoleSet, config: &str) -> Vec<String> {
-        vec![format!("-config.file={config}"), format!("-target={roles}")]
+        let mut arguments = vec![format!("-config.file={config}"), format!("-target={roles}")];
+        if roles.contains(Role::Read) && roles.contains(Role::Backend) {
+            // Next to queriers an index gateway asks gateways, itself first, so that queries never end. In this mode `read` has all of
+            // `backend` in it, and reads the index itself.
+            arguments.push("-legacy-read-mode=true".to_owned());
+        }
+        arguments
     }
 
     fn check_arguments(&self, roles: &RoleSet, config: &str) -> Vec<String> {
@@ -93,6 +99,12 @@ impl Workload for Loki {
     fn relies_on(&self, role: Role) -> Option<Role> {
         // `read` has no query-scheduler of its own and is not ready before it has met one.
         (role == Role::Read).then_some(Role::Backend)
+    }
+
+    fn answers_beside(&self, others: &RoleSet, role: Role) -> bool {
+        // The queriers of a unit that runs everything leave what is young in the object store to the units that hold fresh data, of which
+        // `write` units do not look there.
+        role != Role::Read || !others.contains(Role::Write)
     }
 
     fn replicated_role(&self) -> Role {

@@ -97,6 +97,10 @@ impl Workload for Mimir {
         matches!(role, Role::QueryFrontend | Role::Querier).then_some(Role::QueryScheduler)
     }
 
+    fn answers_beside(&self, _: &RoleSet, _: Role) -> bool {
+        true
+    }
+
     fn replicated_role(&self) -> Role {
         Role::Ingester
     }

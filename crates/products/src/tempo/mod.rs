@@ -115,6 +115,10 @@ impl Workload for Tempo {
         (role == Role::QueryFrontend).then_some(Role::Querier)
     }
 
+    fn answers_beside(&self, _: &RoleSet, _: Role) -> bool {
+        true
+    }
+
     fn replicated_role(&self) -> Role {
         Role::Ingester
     }

@@ -14,8 +14,9 @@ use muster_testkit::kubernetes::Level;
 use muster_tests::kubernetes::{Operator, Site, s3_secret};
 use serde_json::json;
 
+use super::bare::{Bare, beside, rounds};
 use super::deployment::{coordinator, worker};
-use super::{mebibytes, shipped, status};
+use super::{mebibytes, percentile, shipped, status};
 use crate::Figure;
 
 const NAMESPACE: &str = "fleet";
@@ -23,6 +24,8 @@ const COORDINATORS: usize = 100;
 const WORKERS: usize = 10;
 const BAR: Duration = Duration::from_secs(60);
 const MEMORY_BAR: f64 = 80.0;
+/// How many rounds of two bare writes are measured before.
+const ROUNDS: usize = 50;
 /// The generation of a coordinator that was edited once.
 const EDITED: i64 = 2;
 /// When the measurement is given up.
@@ -30,6 +33,12 @@ const LONGEST: Duration = Duration::from_secs(300);
 
 pub(super) async fn figures() -> anyhow::Result<Vec<Figure>> {
     let site = shipped(Site::start(Level::Controllers).await)?;
+    let mut bare = Bare::start(&site).await?;
+    let mut baseline = Vec::with_capacity(ROUNDS);
+    for _ in 0..ROUNDS {
+        baseline.push(bare.round().await?);
+    }
+    let bare = percentile(&mut baseline, 50);
     let _doubles = site.doubles();
     site.namespace(NAMESPACE).await;
     for number in 0..COORDINATORS {
@@ -127,26 +136,20 @@ pub(super) async fn figures() -> anyhow::Result<Vec<Figure>> {
     tokio::time::timeout(LONGEST, all).await.context("an edit was not decided about")??;
     let again = started.elapsed();
     drop(operator);
-    Ok(vec![
-        Figure {
-            what: format!("{COORDINATORS} coordinators × {WORKERS} workers, cold start: all decided"),
-            measured: format!("{:.1} s", decided.as_secs_f64()),
-            bar: format!("{} s", BAR.as_secs()),
-            holds: decided <= BAR,
-        },
-        Figure {
-            what: "  on what is there, each coordinator edited: all decided".to_owned(),
-            measured: format!("{:.1} s", again.as_secs_f64()),
-            bar: format!("{} s", BAR.as_secs()),
-            holds: again <= BAR,
-        },
-        Figure {
-            what: "  operator, most resident memory until all is active".to_owned(),
-            measured: format!("{:.1} MiB", mebibytes(peak)),
-            bar: format!("{MEMORY_BAR} MiB"),
-            holds: mebibytes(peak) <= MEMORY_BAR,
-        },
-    ])
+    let cold = format!("{COORDINATORS} coordinators × {WORKERS} workers, cold start: all decided");
+    let edited = "the same when all is there and each coordinator was edited".to_owned();
+    let mut figures: Vec<Figure> = [(cold, decided), (edited, again)]
+        .map(|(what, time)| beside(what, time, bare, Some(rounds(BAR))))
+        .into_iter()
+        .flatten()
+        .collect();
+    figures.push(Figure {
+        what: "operator of the fleet, most resident memory until all is active".to_owned(),
+        measured: format!("{:.1} MiB", mebibytes(peak)),
+        bar: format!("{MEMORY_BAR} MiB"),
+        holds: mebibytes(peak) <= MEMORY_BAR,
+    });
+    Ok(figures)
 }
 
 /// A counter of the operator by one of its labels.

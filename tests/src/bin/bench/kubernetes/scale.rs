@@ -9,7 +9,7 @@ use muster_tests::kubernetes::Site;
 use serde_json::json;
 
 use super::audit::Audit;
-use super::bare::Bare;
+use super::bare::{Bare, beside, rounds};
 use super::deployment::{base, settled};
 use super::percentile;
 use super::watched::Watched;
@@ -56,19 +56,18 @@ pub(super) async fn figures(site: &Site, audit: &Audit, bare: &mut Bare) -> anyh
         settled(site, NAMESPACE, WORKER, 1).await?;
     }
     let (median, ninety) = (percentile(&mut times, 50), percentile(&mut times, 90));
+    let bare = percentile(&mut baseline, 50);
     anstream::println!(
         "  spec.units edits: {} to {}; two bare writes with their deliveries beside them: p50 {}, p90 {}, least {}",
         milliseconds(times[0]),
         milliseconds(times[times.len() - 1]),
-        milliseconds(percentile(&mut baseline, 50)),
+        milliseconds(bare),
         milliseconds(percentile(&mut baseline, 90)),
         milliseconds(baseline[0])
     );
-    let figure = |what: &str, measured, bar| Figure {
-        what: format!("spec.units edit to StatefulSet patched, {what} of {EDITS}"),
-        measured: milliseconds(measured),
-        bar: milliseconds(bar),
-        holds: measured <= bar,
-    };
-    Ok(vec![figure("p50", median, MEDIAN_BAR), figure("p90", ninety, NINETY_BAR)])
+    let figures = [("p50", median, MEDIAN_BAR), ("p90", ninety, NINETY_BAR)].map(|(which, time, bar)| {
+        let what = format!("spec.units edit to StatefulSet patched, {which} of {EDITS}");
+        beside(what, time, bare, Some(rounds(bar)))
+    });
+    Ok(figures.into_iter().flatten().collect())
 }

@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::agent::Agent;
 use super::audit::{Audit, list, total};
-use super::bare::Bare;
+use super::bare::{Bare, beside};
 use super::deployment::{SETTLED, base, settled, worker};
 use super::percentile;
 use crate::{Figure, milliseconds};
@@ -88,7 +88,6 @@ impl Times {
     fn figures(mut self, what: &str, times: usize, bar: Option<f64>) -> Vec<Figure> {
         let median = percentile(&mut self.toggles, 50);
         let bare = percentile(&mut self.bare, 50);
-        let ratio = median.as_secs_f64() / bare.as_secs_f64();
         anstream::println!(
             "  {what}: p50 {}, p90 {}, least {}; bare: p50 {}, p90 {}, least {}",
             milliseconds(median),
@@ -98,17 +97,7 @@ impl Times {
             milliseconds(percentile(&mut self.bare, 90)),
             milliseconds(self.bare[0])
         );
-        let told = |what: String, measured| Figure { what, measured, bar: "none".to_owned(), holds: true };
-        vec![
-            told(format!("{what}, p50 of {times}"), milliseconds(median)),
-            told("  baseline: two writes with their deliveries, p50".to_owned(), milliseconds(bare)),
-            Figure {
-                what: "  the one divided by the other".to_owned(),
-                measured: format!("{ratio:.2}"),
-                bar: bar.map_or("none".to_owned(), |bar| bar.to_string()),
-                holds: bar.is_none_or(|bar| ratio <= bar),
-            },
-        ]
+        beside(format!("{what}, p50 of {times}"), median, bare, bar).into()
     }
 }
 
