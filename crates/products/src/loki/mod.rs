@@ -52,13 +52,13 @@ impl Workload for Loki {
     }
 
     fn arguments(&self, roles: &RoleSet, config: &str) -> Vec<String> {
-        let mut arguments = vec![format!("-config.file={config}"), format!("-target={roles}")];
+        let config = format!("-config.file={config}");
         if roles.contains(Role::Read) && roles.contains(Role::Backend) {
             // Next to queriers an index gateway asks gateways, itself first, so that queries never end. In this mode `read` has all of
             // `backend` in it, and reads the index itself.
-            arguments.push("-legacy-read-mode=true".to_owned());
+            return vec![config, format!("-target={}", Role::Read), "-legacy-read-mode=true".to_owned()];
         }
-        arguments
+        vec![config, format!("-target={roles}")]
     }
 
     fn check_arguments(&self, roles: &RoleSet, config: &str) -> Vec<String> {
