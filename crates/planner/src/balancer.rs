@@ -56,6 +56,7 @@ pub(crate) fn balancer(
     };
     // Where others serve, nobody is sent to a unit that relies on one which is about to go.
     let lasts = |m: &Member<'_>| m.unit.is_ready() && !leaving.contains(&m.name);
+    // Units that run everything are not asked for what they do not answer whole beside others, while others answer.
     let apart: RoleSet =
         routed.iter().filter(|role| !line.workload.answers_beside(&lasting, *role)).collect();
     add(&apart, &|m| lasts(m) && !m.unit.current_roles().contains(Role::All), &lasting);

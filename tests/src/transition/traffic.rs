@@ -297,7 +297,10 @@ async fn read(store: Store, wanted: Numbers, stop: Arc<AtomicBool>) -> Reads {
                 last_complete = Instant::now();
             }
             Ok(missing) => reads.lacks(count(&missing), started.elapsed()),
-            Err(_) => reads.failed += 1,
+            Err(error) => {
+                reads.failed += 1;
+                *reads.reasons.entry(format!("again: {error:#}")).or_default() += 1;
+            }
         }
         tokio::time::sleep(REST).await;
     }

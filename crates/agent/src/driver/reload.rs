@@ -22,6 +22,9 @@ use crate::workload::Link;
 const TIMEOUT: Duration = Duration::from_secs(10);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(10);
+/// How long requests that are under way may keep the old workers until the new document counts as taken up: whoever is not in it any more may be
+/// stopped then. Live tails and the like go on for longer.
+const UNDER_WAY: Duration = Duration::from_secs(5);
 /// The title that a worker gives itself at the moment in which it closes its listening sockets.
 const WORKER_ENDS: &[u8] = b"nginx: worker process is shutting down";
 
@@ -69,7 +72,9 @@ pub(crate) async fn reload(
             let alone = alone.get_or_insert_with(Instant::now);
             let has_settled =
                 alone.elapsed() >= settle && old_workers.iter().all(|worker| has_stopped_accepting(*worker));
-            if only_adds || has_settled {
+            let has_answered =
+                || alone.elapsed() >= UNDER_WAY || old_workers.iter().all(|worker| has_ended(*worker));
+            if only_adds || (has_settled && has_answered()) {
                 forget_links(prefix, [old, new]);
                 return Ok(());
             }
@@ -87,6 +92,11 @@ fn has_stopped_accepting(worker: i32) -> bool {
         Ok(title) => title.is_empty() || title.starts_with(WORKER_ENDS),
         Err(_) => true,
     }
+}
+
+/// Whether a process is gone, or waits only to be noticed by its parent: then it has no command line any more.
+fn has_ended(process: i32) -> bool {
+    fs::read(format!("/proc/{process}/cmdline")).map_or(true, |title| title.is_empty())
 }
 
 /// Removes the links of generations whose last workers must have ended by now.
