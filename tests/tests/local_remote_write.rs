@@ -59,6 +59,17 @@ async fn push(model: &Model, spans: u32, service: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Pushes spans until Mimir has metrics of them. A distributor drops what it has for generators as long as it has heard of none, which
+/// nothing tells: units are ready before.
+async fn flows(model: &Model, mimir: &Client) -> anyhow::Result<()> {
+    wait_until("metrics of spans", SAID, async || {
+        push(model, 1, "any").await.ok()?;
+        let found = mimir.query("traces_spanmetrics_calls_total{service=\"any\"}").await.ok()?;
+        (!found.is_empty()).then_some(())
+    })
+    .await
+}
+
 /// Waits until Mimir counts so many spans of a service. The generators' counters begin with 0, which is the first thing that they
 /// write of a series.
 async fn counted(mimir: &Client, spans: u32, service: &str) -> anyhow::Result<()> {
@@ -90,8 +101,9 @@ async fn spans_become_metrics_in_the_mimir_that_is_related() -> anyhow::Result<(
         &model.muster(&["explain", "application", "tempo"]).await?,
         &["related by send-remote-write", "mimir"],
     )?;
-    push(&model, 20, "first").await?;
     let mimir = Client::new(model.gateway("mimir").await?);
+    flows(&model, &mimir).await?;
+    push(&model, 20, "first").await?;
     counted(&mimir, 20, "first").await?;
 
     // Now Mimir wants to know whose they are, which is the one's to whom all belonged so far as long as Tempo has no tenants. And its load

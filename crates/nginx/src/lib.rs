@@ -43,7 +43,8 @@
 //!    seconds, nginx has kept the old generation: switch the old revision's link back to [`Connections::Keep`], put
 //!    the old document back, and report the error. Then go on until each worker of the old generation has ended or has
 //!    taken the title of one that is shutting down: for a moment (100 ms) both generations accept connections, and only
-//!    when the old one has stopped may a unit that was taken out of the upstreams be ended. (Where the change
+//!    when the old one has stopped may a unit that was taken out of the upstreams be ended. Better when it has ended: requests that are
+//!    under way may be at that unit. A few seconds are enough for most. (Where the change
 //!    [only adds servers](only_adds_servers), nobody need wait.) Who cannot see the workers waits
 //!    until no answer of the old revision has come for [`SETTLE_MS`].
 //! 7. Leave the old revision's link as it is, because old workers may be at long requests for up to

@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use super::watched::Watched;
 use crate::{Figure, milliseconds};
 
-/// What a round takes on the machine that the bars were set on, where an apply and its delivery take 3.0 ms. A bar that is a time is
-/// held to as so many rounds: other machines differ by more than what the bar is about.
+/// What a round takes on the machine on which the cluster's kit was measured, where an apply and its delivery take 3.0 ms. A bar that is a
+/// time is taken to be for that one, and held to as so many rounds: machines differ by more than what the bar is about.
 const REFERENCE: Duration = Duration::from_millis(6);
 const NAMESPACE: &str = "bare";
 const EDIT: &str = "edit";
