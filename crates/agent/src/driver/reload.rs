@@ -73,7 +73,7 @@ pub(crate) async fn reload(
             let has_settled =
                 alone.elapsed() >= settle && old_workers.iter().all(|worker| has_stopped_accepting(*worker));
             let has_answered =
-                || alone.elapsed() >= UNDER_WAY || old_workers.iter().all(|worker| has_ended(*worker));
+                || alone.elapsed() >= UNDER_WAY || old_workers.iter().all(|worker| title(*worker).is_none());
             if only_adds || (has_settled && has_answered()) {
                 forget_links(prefix, [old, new]);
                 return Ok(());
@@ -88,15 +88,12 @@ pub(crate) async fn reload(
 
 /// Whether an nginx worker takes no more connections: it has ended, or its title says that it is about to.
 fn has_stopped_accepting(worker: i32) -> bool {
-    match fs::read(format!("/proc/{worker}/cmdline")) {
-        Ok(title) => title.is_empty() || title.starts_with(WORKER_ENDS),
-        Err(_) => true,
-    }
+    title(worker).is_none_or(|title| title.starts_with(WORKER_ENDS))
 }
 
-/// Whether a process is gone, or waits only to be noticed by its parent: then it has no command line any more.
-fn has_ended(process: i32) -> bool {
-    fs::read(format!("/proc/{process}/cmdline")).map_or(true, |title| title.is_empty())
+/// The title that a process gives itself. None: it is gone, or waits only to be noticed by its parent.
+fn title(process: i32) -> Option<Vec<u8>> {
+    fs::read(format!("/proc/{process}/cmdline")).ok().filter(|title| !title.is_empty())
 }
 
 /// Removes the links of generations whose last workers must have ended by now.

@@ -11,9 +11,6 @@ use serde_json::{Value, json};
 use super::watched::Watched;
 use crate::{Figure, milliseconds};
 
-/// What a round takes on the machine on which the cluster's kit was measured, where an apply and its delivery take 3.0 ms. A bar that is a
-/// time is taken to be for that one, and held to as so many rounds: machines differ by more than what the bar is about.
-const REFERENCE: Duration = Duration::from_millis(6);
 const NAMESPACE: &str = "bare";
 const EDIT: &str = "edit";
 const ORDER: &str = "order";
@@ -64,28 +61,15 @@ impl Bare {
     }
 }
 
-/// A time as it is, and by how much it exceeds a round beside it.
-pub(super) fn beside(what: String, time: Duration, round: Duration, bar: Option<f64>) -> [Figure; 2] {
+/// How much longer something takes than a round beside it.
+pub(super) fn beside(time: Duration, round: Duration, bar: Option<f64>) -> Figure {
     let ratio = time.as_secs_f64() / round.as_secs_f64();
-    let measured = if time < Duration::from_secs(1) {
-        milliseconds(time)
-    } else {
-        format!("{:.1} s", time.as_secs_f64())
-    };
-    [
-        Figure { what, measured, bar: "none".to_owned(), holds: true },
-        Figure {
-            what: format!("  divided by two bare writes with their deliveries ({})", milliseconds(round)),
-            measured: format!("{ratio:.2}"),
-            bar: bar.map_or("none".to_owned(), |bar| bar.to_string()),
-            holds: bar.is_none_or(|bar| ratio <= bar),
-        },
-    ]
-}
-
-/// A bar that is a time, in rounds.
-pub(super) fn rounds(bar: Duration) -> f64 {
-    bar.as_secs_f64() / REFERENCE.as_secs_f64()
+    Figure {
+        what: format!("  divided by two bare writes with their deliveries ({})", milliseconds(round)),
+        measured: format!("{ratio:.2}"),
+        bar: bar.map_or("none".to_owned(), |bar| bar.to_string()),
+        holds: bar.is_none_or(|bar| ratio <= bar),
+    }
 }
 
 fn epoch(unit: &Unit) -> Option<u64> {

@@ -9,7 +9,7 @@ use muster_tests::kubernetes::Site;
 use serde_json::json;
 
 use super::audit::Audit;
-use super::bare::{Bare, beside, rounds};
+use super::bare::{Bare, beside};
 use super::deployment::{base, settled};
 use super::percentile;
 use super::watched::Watched;
@@ -66,8 +66,13 @@ pub(super) async fn figures(site: &Site, audit: &Audit, bare: &mut Bare) -> anyh
         milliseconds(baseline[0])
     );
     let figures = [("p50", median, MEDIAN_BAR), ("p90", ninety, NINETY_BAR)].map(|(which, time, bar)| {
-        let what = format!("spec.units edit to StatefulSet patched, {which} of {EDITS}");
-        beside(what, time, bare, Some(rounds(bar)))
+        let figure = Figure {
+            what: format!("spec.units edit to StatefulSet patched, {which} of {EDITS}"),
+            measured: milliseconds(time),
+            bar: milliseconds(bar),
+            holds: time <= bar,
+        };
+        [figure, beside(time, bare, None)]
     });
     Ok(figures.into_iter().flatten().collect())
 }
