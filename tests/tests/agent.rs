@@ -260,6 +260,15 @@ async fn an_agent_that_ends_takes_its_workload_along_without_leaving_calls() {
 
 #[tokio::test]
 async fn after_a_kill_the_next_agent_ends_the_orphan_and_goes_on_without_a_coordinator() {
+    the_next_agent_ends_the_orphan(true).await;
+}
+
+#[tokio::test]
+async fn an_agent_that_was_killed_before_it_noted_its_process_leaves_an_orphan_that_the_next_one_finds() {
+    the_next_agent_ends_the_orphan(false).await;
+}
+
+async fn the_next_agent_ends_the_orphan(noted: bool) {
     let unit = Unit::new();
     let mut agent = unit.spawn(unit.mimir("--stop-after 300 --grandchildren 1"));
     let mut coordinator = unit.coordinator().await;
@@ -271,6 +280,9 @@ async fn after_a_kill_the_next_agent_ends_the_orphan_and_goes_on_without_a_coord
     assert!(is_alive(orphans[0]), "the workload outlives the agent");
     // What is broken on disk is put aside, not trusted: here only the lock's content.
     fs::write(unit.directory().join("agent.lock"), "not a number").unwrap();
+    if !noted {
+        fs::remove_file(unit.directory().join("workload.json")).unwrap();
+    }
 
     let _agent = unit.spawn(unit.mimir(""));
     let mut coordinator = unit.coordinator().await;

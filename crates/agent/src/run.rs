@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use crate::Settings;
 use crate::channel::{Ends, kubernetes, socket};
 use crate::driver::files::FileError;
+use crate::driver::orphan::ProcessRecord;
 use crate::driver::sink::Sink;
 use crate::driver::{Driver, children, files};
 use crate::health::AgentHealth;
@@ -158,17 +159,19 @@ impl Agent {
         let marked = marked.map(|marked| self.order(marked.assignment, marked.cluster));
         let applied = self.state.applied(&self.settings.unit, &self.settings.instance);
         let applied = applied.map(|applied| self.order(applied.assignment, applied.cluster));
-        if let Some(record) = self.state.process() {
-            if record.is_alive() {
-                tracing::info!(pid = record.pid, "ending the workload of a former agent");
-                let kill_delay = Duration::from_millis(record.kill_delay_ms);
-                let stop_signal = record.stop_signal();
-                self.driver.watch_orphan(record, applied.as_deref());
-                self.handle(Event::Found { kill_delay, stop_signal });
-            } else {
-                record.kill_rest();
-                let _ = self.state.save_process(None);
-            }
+        let noted = self.state.process();
+        // An order is on disk before a process is started for it.
+        let unnoted = || self.state.unnoted_process(&applied.as_ref()?.manners);
+        if let Some(record) = noted.clone().filter(ProcessRecord::is_alive).or_else(unnoted) {
+            tracing::info!(pid = record.pid, "ending the workload of a former agent");
+            let kill_delay = Duration::from_millis(record.kill_delay_ms);
+            let stop_signal = record.stop_signal();
+            self.driver.watch_orphan(record, applied.as_deref());
+            self.handle(Event::Found { kill_delay, stop_signal });
+        }
+        if let Some(record) = noted.filter(|record| !record.is_alive()) {
+            record.kill_rest();
+            let _ = self.state.save_process(None);
         }
         if let Some(order) = marked {
             self.handle(Event::Holds(order));

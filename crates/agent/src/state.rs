@@ -1,9 +1,10 @@
 //! What must outlive the agent: the last order, the process that was started, and that there is one agent only.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use muster_model::UnitName;
 use muster_relation::{Assignment, ClusterData};
@@ -12,9 +13,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::driver::files::{self, FileError};
 use crate::driver::orphan::ProcessRecord;
+use crate::machine::Manners;
 
 const APPLIED: &str = "applied.json";
 const PROCESS: &str = "workload.json";
+const STDIN: &str = "workload.stdin";
 const LOCK: &str = "agent.lock";
 /// What an unusable file is renamed to, so that it can be looked at.
 const QUARANTINE: &str = "unusable";
@@ -68,13 +71,8 @@ impl State {
     pub(crate) fn lock(&self) -> Result<Lock, LockError> {
         let path = self.directory.join(LOCK);
         let at = |source: io::Error| LockError::File { path: path.clone(), source };
-        let open = fs::OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path);
+        let open =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
         let mut lock = match Flock::lock(open.map_err(at)?, FlockArg::LockExclusiveNonblock) {
             Ok(lock) => lock,
             Err((file, nix::errno::Errno::EWOULDBLOCK)) => {
@@ -137,6 +135,27 @@ impl State {
     /// The process that a former agent started and did not see end.
     pub(crate) fn process(&self) -> Option<ProcessRecord> {
         self.read(PROCESS)
+    }
+
+    /// What a process of this agent's workload gets as its standard input: a file with nothing in it, by which it is known
+    /// to be one.
+    pub(crate) fn stdin(&self) -> Stdio {
+        let path = self.directory.join(STDIN);
+        let file = fs::File::open(&path).or_else(|_| {
+            // Nothing else to be made for a process that is started again on a full disk.
+            OpenOptions::new().append(true).create(true).mode(0o600).open(&path)?;
+            fs::File::open(&path)
+        });
+        file.map(Stdio::from).unwrap_or_else(|error| {
+            // Only an agent that is killed at this very moment and started again would miss it.
+            tracing::warn!(%error, file = %path.display(), "the workload's standard input is nothing of its own");
+            Stdio::null()
+        })
+    }
+
+    /// A process that a former agent started without living long enough to note it.
+    pub(crate) fn unnoted_process(&self, manners: &Manners) -> Option<ProcessRecord> {
+        ProcessRecord::reading(&self.directory.join(STDIN), manners.kill_delay, manners.stop_signal)
     }
 
     fn read<T: serde::de::DeserializeOwned>(&self, name: &str) -> Option<T> {

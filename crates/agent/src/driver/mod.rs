@@ -226,7 +226,7 @@ impl Driver {
         let launch = self.install(order)?;
         let mut command = Command::new(&launch.program);
         command.args(&launch.arguments).current_dir(self.live());
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdin(self.state.stdin()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let log = self.settings.log.as_deref().and_then(|path| direct(&mut command, path));
         let mut started =
             children::start(&mut command).map_err(|error| start_error(&launch.program, &error))?;

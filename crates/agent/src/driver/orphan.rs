@@ -1,10 +1,14 @@
 //! A workload that a former agent started and could not end, because it was killed itself.
+//!
+//! It is known by the record that is written once it was started, and else, should the agent have been killed in between, by
+//! its standard input: a file that no other process has.
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, getpgid};
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 
@@ -39,6 +43,16 @@ impl ProcessRecord {
             kill_delay_ms: u64::try_from(kill_delay.as_millis()).unwrap_or(u64::MAX),
             quits: stop == StopSignal::Quit,
         })
+    }
+
+    /// A process that leads its group and has this file as its standard input. Others than those of this user are not seen.
+    pub(crate) fn reading(stdin: &Path, kill_delay: Duration, stop: StopSignal) -> Option<Self> {
+        let stdin = stdin.canonicalize().ok()?;
+        let reads = |pid: &Pid| fs::read_link(format!("/proc/{pid}/fd/0")).is_ok_and(|file| file == stdin);
+        let leads = |pid: &Pid| getpgid(Some(*pid)) == Ok(*pid);
+        let names = fs::read_dir("/proc").ok()?.flatten().map(|entry| entry.file_name());
+        let mut pids = names.filter_map(|name| name.to_str()?.parse().ok().map(Pid::from_raw));
+        Self::of(pids.find(|pid| reads(pid) && leads(pid))?, kill_delay, stop)
     }
 
     /// A text that no other process shares.
