@@ -216,7 +216,7 @@ impl Agent {
             Action::Spawn(process, order) => return Some(self.driver.spawn(process, &order)),
             Action::Mark(order) => self.mark(order.as_deref()),
             Action::Inspect(order, ending) => self.driver.inspect(&order, ending),
-            Action::Leave { process, order, quiet } => self.driver.leave(process, &order, quiet),
+            Action::Leave { process, order, empty } => self.driver.leave(process, &order, empty),
             Action::Quiesce(process, order) => self.driver.quiesce(process, &order),
             Action::Resume(process, order) => self.driver.resume(process, &order),
             Action::Forget(process, order) => self.driver.forget(process, &order),

@@ -1,12 +1,11 @@
 //! Units that are about to give up data answer queries until everybody finds it in the object store.
 //!
 //! What a unit uploads is found a while later only: a unit that goes at once takes it out of sight for as long. So, where its product can
-//! ([`Quiesce`]), a unit that is to go first takes nothing new and uploads; it goes once that is long enough ago. All that are to go do so
-//! together, as soon as enough of those that stay are ready to take what clients write. They go one by one afterwards, without a wait
-//! between them.
+//! ([`Quiesce`]), a unit that is to go first uploads, and takes nothing new where it can; it goes once that is long enough ago. All that
+//! are to go do so together, as soon as enough of those that stay are ready to take what clients write. They go one by one afterwards.
 //!
-//! Where the product's units end once they have uploaded, and there are more copies of the data than one, those that go leave time between
-//! them: what the one before uploaded is found before the next takes its own copy out of sight.
+//! Where the product's units take data until they end, and there are more copies of it than one, those that go leave time between them:
+//! what the one before uploaded as it went is found before the next takes its own copy out of sight.
 //!
 //! Nobody is held for ever: what keeps a unit from uploading may be that it runs with the old keys, so one that has not come to it when it
 //! is to run something else, or after [`PATIENCE`], leaves as a unit does that cannot be held: it goes on until nothing on its disk is
@@ -96,7 +95,11 @@ impl Holds {
             return Self::default();
         }
         let found_after = seconds(line.workload.found_after());
-        let stay = |m: &&Member<'_>| matches!(&m.want, Want::Run(roles) if keeps(roles));
+        let stay = |m: &&Member<'_>| match &m.want {
+            Want::Run(roles) => keeps(roles),
+            Want::Hold => m.unit.is_told_to_run() && keeps(&m.unit.current_roles()),
+            Want::Stop | Want::StopAtOnce => false,
+        };
         let stayers = members.iter().filter(stay);
         let ready = stayers
             .clone()
@@ -107,23 +110,33 @@ impl Holds {
             coming.iter().filter(|coming| keeps(&coming.roles)).map(|coming| coming.units).sum();
         let intended = stayers.clone().count() + to_come as usize;
         let copies = usize::from(carry.replication_factor.unwrap_or(1));
-        let mut holds = Self { stayers: stayers.map(|m| m.name.clone()).collect(), ..Self::default() };
+        let stayers: BTreeSet<UnitName> = stayers.map(|m| m.name.clone()).collect();
+        let mut holds = Self::default();
         // With fewer that stay than a write needs nothing is written any more, however long they wait.
         let is_of_use = intended > copies / 2;
         let last = carry.departed.values().flatten().max();
         let settled =
             last.and_then(|last| last.checked_add(found_after).ok()).filter(|settled| *settled > now);
         for member in leavers {
-            let can_quiesce = line.workload.quiesce(&member.unit.current_roles()).is_some();
-            let hold = if can_quiesce && is_of_use {
+            let quiesce = line.workload.quiesce(&member.unit.current_roles());
+            let takes_nothing = quiesce.is_some_and(|quiesce| quiesce.takes_nothing.is_some());
+            if takes_nothing {
+                holds.stayers.clone_from(&stayers);
+            }
+            let quiesces = quiesce.is_some() && is_of_use;
+            let hold = if quiesces {
                 holds.judge(member, found_after, ready >= copies.min(intended), carry, target, now)
-            } else if let (false, true, Some(settled)) = (can_quiesce, copies > 1, settled) {
-                holds.wait_until(settled);
-                let gone = carry.departed.iter().filter(|(_, at)| at.is_some());
-                holds.settling = gone.map(|(name, _)| name.clone()).collect();
-                Hold::Settles
             } else {
                 Hold::Over
+            };
+            let hold = match settled.filter(|_| hold == Hold::Over && !takes_nothing && copies > 1) {
+                Some(settled) => {
+                    holds.wait_until(settled);
+                    let gone = carry.departed.iter().filter(|(_, at)| at.is_some());
+                    holds.settling = gone.map(|(name, _)| name.clone()).collect();
+                    if quiesces { Hold::Quiesces } else { Hold::Settles }
+                }
+                None => hold,
             };
             holds.units.insert(member.name.clone(), hold);
         }

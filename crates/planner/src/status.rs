@@ -130,7 +130,7 @@ fn quiesces(report: &Report) -> &'static str {
     if report.quiet.is_some() {
         "about to leave: answers queries until others find what it uploaded"
     } else {
-        "about to leave: takes nothing new and uploads what it holds"
+        "about to leave: uploads what it holds"
     }
 }
 

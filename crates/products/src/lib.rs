@@ -22,7 +22,7 @@ mod workload;
 
 pub use held::{Disk, Ending};
 pub use overrides::OwnedOverride;
-pub use quiesce::Quiesce;
+pub use quiesce::{Block, Evidence, Metrics, Quiesce, TakesNothing};
 pub use ring::Ring;
 pub use version::{UnsupportedVersion, check_version, role_table, supported_versions};
 pub use workload::{

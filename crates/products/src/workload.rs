@@ -85,8 +85,8 @@ pub trait Workload: Sync {
     /// Whether a unit of this role holds acknowledged data that is not yet in the object store.
     fn holds_data(&self, role: Role) -> bool;
 
-    /// How a unit with these (assigned) roles takes nothing more and uploads what it holds while it answers queries. `None`: it holds
-    /// nothing, or cannot.
+    /// How a unit with these (assigned) roles uploads what it holds, and takes nothing more where it can, while it answers queries. `None`:
+    /// it holds nothing, or cannot.
     fn quiesce(&self, roles: &RoleSet) -> Option<&'static Quiesce>;
 
     /// How long after an upload everybody is sure to find it in the object store, with the settings of the shared config.

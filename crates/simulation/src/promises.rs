@@ -97,8 +97,13 @@ pub(crate) fn is_held(
     let role = terms.workload.replicated_role();
     let gives_up =
         runs(unit.assigned.as_ref(), terms).contains(role) && !runs(Some(next), terms).contains(role);
-    let stay = declared(terms, observed);
-    let stay = stay.iter().filter(|(other, roles)| *other != name && roles.contains(role)).count();
+    let declared = declared(terms, observed);
+    // Units of a worker with refused roles go on, but for those that are not asked for any more.
+    let is_asked_for = |unit: &UnitName| {
+        observed.workers.get(unit.application()).is_some_and(|worker| unit.number() < worker.spec.units)
+    };
+    let stays = |other: &UnitName| other != name && is_asked_for(other);
+    let stay = declared.iter().filter(|(other, roles)| stays(other) && roles.contains(role)).count();
     gives_up && says.is_some_and(|quiet| quiet.uploaded) && stay > copies / 2
 }
 

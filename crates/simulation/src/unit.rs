@@ -130,6 +130,7 @@ fn manners(assignment: &Assignment, cluster: &ClusterData, balances: bool) -> Ma
             stop_signal: StopSignal::Quit,
             leaves: false,
             quiesces: false,
+            takes_nothing: false,
             shows_ring: false,
             data_roles: RoleSet::new(),
             checked: true,
@@ -465,13 +466,13 @@ impl Unit {
                 self.later(now + AT_ONCE, Coming::ToAgent(Event::Inspected(left, Jitter::default())));
             }
             Action::Spawn(process, order) => return Some(self.spawn(process, order, ground)),
-            Action::Leave { process, quiet, .. } => {
+            Action::Leave { process, empty, .. } => {
                 self.forget_no_more();
                 let ready = self.process.as_ref().is_some_and(|p| p.ready);
                 let result = if ready { Ok(()) } else { Err("503 Service Unavailable".to_owned()) };
                 if let Some(process) = self.process.as_mut().filter(|p| p.ready) {
                     process.armed = true;
-                    if quiet {
+                    if empty {
                         let id = process.id;
                         self.in_ring = false;
                         self.later(now + HEARTBEAT, Coming::Heartbeat(id));
@@ -479,11 +480,11 @@ impl Unit {
                 }
                 self.later(now + LEAVE, Coming::ToAgent(Event::Left(process, result)));
             }
-            Action::Quiesce(number, _) => {
+            Action::Quiesce(number, order) => {
                 if let Some(process) = self.process.as_mut().filter(|p| p.number == number) {
                     let id = process.id;
                     process.quiesces = true;
-                    self.read_only = true;
+                    self.read_only = order.manners.takes_nothing;
                     self.later(now + self.upload_time(), Coming::Quiet(id));
                 }
             }

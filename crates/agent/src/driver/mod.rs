@@ -334,15 +334,15 @@ impl Driver {
         }
     }
 
-    /// Makes the calls of a unit that leaves for good. One that is `quiet` gives up its place in the ring while it still answers.
-    pub(crate) fn leave(&mut self, process: ProcessNumber, order: &Order, quiet: bool) {
+    /// Makes the calls of a unit that leaves for good. One that is `empty` gives up its place in the ring while it still answers.
+    pub(crate) fn leave(&mut self, process: ProcessNumber, order: &Order, empty: bool) {
         let launch = self.launch(order, &self.live());
         let (events, settings) = (self.events.clone(), Arc::clone(&self.settings));
         let task = tokio::spawn(async move {
             let result = match launch {
                 Ok(launch) => {
                     let result = call_all(&launch.leave_calls, settings.address).await;
-                    if let Some(ring) = launch.ring.filter(|_| quiet) {
+                    if let Some(ring) = launch.ring.filter(|_| empty) {
                         ring::give_place_up(ring, settings.address, &settings.unit.label()).await;
                     }
                     result
@@ -358,7 +358,7 @@ impl Driver {
         }
     }
 
-    /// Has a process take nothing new and upload what it holds.
+    /// Has a process upload what it holds, and take nothing new where it can.
     pub(crate) fn quiesce(&mut self, process: ProcessNumber, order: &Order) {
         let settings = Arc::clone(&self.settings);
         let (events, quiesce) = (self.events.clone(), self.launched(order).and_then(|launch| launch.quiesce));

@@ -1,10 +1,11 @@
-//! Has a workload take nothing new and shows that all it took is in the object store; or has it take data again.
+//! Has a workload upload what it holds, and take nothing new where it can, until all is in the object store; or has it take data again.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use muster_products::Disk;
+use muster_products::{Block, Disk, Evidence, HttpCall, Metrics};
 use tokio::time::sleep;
 
 use super::disk::Directory;
@@ -22,13 +23,23 @@ const UPLOAD_TIMEOUT: Duration = Duration::from_secs(20 * 60);
 /// The wait before something is tried again that did not work. Uploads are tried again by the product itself, too.
 const AGAIN: Duration = Duration::from_secs(5);
 
-/// Comes back once nothing new is taken and all is in the object store. Says whether there was anything.
+/// The wait between two looks at the disk while an upload goes on.
+const LOOKS_AGAIN: Duration = Duration::from_secs(1);
+
+/// Comes back once all that was taken before it was asked for is in the object store, and nothing new is taken where that can be. Says
+/// whether there was anything.
 pub(super) async fn until_quiet(quiesce: Quiesce, settings: &Settings) -> bool {
-    let at = SocketAddr::new(settings.address, quiesce.port);
-    until_called(at, quiesce.how.begin).await;
-    sleep(STILL_COMING).await;
+    let (at, how) = (SocketAddr::new(settings.address, quiesce.port), quiesce.how);
+    if let Some(takes_nothing) = how.takes_nothing {
+        until_called(at, takes_nothing.begin).await;
+        sleep(STILL_COMING).await;
+    }
     loop {
-        match try_upload(quiesce, at, settings).await {
+        let uploaded = match &how.evidence {
+            Evidence::Metrics(metrics) => upload_to_metrics(how.upload, metrics, at, settings).await,
+            Evidence::Blocks(blocks) => upload_blocks(how.upload, *blocks, at, settings).await,
+        };
+        match uploaded {
             Ok(Some(uploaded)) => return uploaded,
             Ok(None) => tracing::info!("what the workload holds is not in the object store yet"),
             Err(problem) => tracing::warn!(problem, "whether all is in the object store is not known"),
@@ -39,10 +50,12 @@ pub(super) async fn until_quiet(quiesce: Quiesce, settings: &Settings) -> bool {
 
 /// Comes back once data is taken.
 pub(super) async fn until_resumed(quiesce: Quiesce, address: IpAddr) {
-    until_called(SocketAddr::new(address, quiesce.port), quiesce.how.end).await;
+    if let Some(takes_nothing) = quiesce.how.takes_nothing {
+        until_called(SocketAddr::new(address, quiesce.port), takes_nothing.end).await;
+    }
 }
 
-async fn until_called(at: SocketAddr, call: muster_products::HttpCall) {
+async fn until_called(at: SocketAddr, call: HttpCall) {
     while let Err(problem) = http::call(at, call.method, call.path, CALL_TIMEOUT).await {
         tracing::warn!(problem, method = call.method, path = call.path, "the workload is asked again");
         sleep(AGAIN).await;
@@ -50,17 +63,41 @@ async fn until_called(at: SocketAddr, call: muster_products::HttpCall) {
 }
 
 /// Uploads once. `None`: something is not in the object store. Else whether there was anything.
-async fn try_upload(quiesce: Quiesce, at: SocketAddr, settings: &Settings) -> Result<Option<bool>, String> {
-    let how = quiesce.how;
-    http::call(at, how.upload.method, how.upload.path, UPLOAD_TIMEOUT).await?;
-    let page = http::call(at, "GET", how.metrics_path, CALL_TIMEOUT).await?;
-    if !how.is_uploaded(&String::from_utf8_lossy(&page)) {
+async fn upload_to_metrics(
+    upload: HttpCall,
+    metrics: &Metrics,
+    at: SocketAddr,
+    settings: &Settings,
+) -> Result<Option<bool>, String> {
+    http::call(at, upload.method, upload.path, UPLOAD_TIMEOUT).await?;
+    let page = http::call(at, "GET", metrics.path, CALL_TIMEOUT).await?;
+    if !metrics.is_uploaded(&String::from_utf8_lossy(&page)) {
         return Ok(None);
     }
-    let taken = has_taken(quiesce, settings).map_err(|error| format!("its disk cannot be read: {error}"))?;
-    Ok(Some(taken))
+    let taken = Directory(settings.data_directory.clone()).names(metrics.taken).map_err(unread)?;
+    Ok(Some(!taken.is_empty()))
 }
 
-fn has_taken(quiesce: Quiesce, settings: &Settings) -> io::Result<bool> {
-    Ok(!Directory(settings.data_directory.clone()).names(quiesce.how.taken)?.is_empty())
+/// Has the blocks uploaded that are there now, and comes back once they are. Says whether there was anything that others may not have found.
+async fn upload_blocks(
+    upload: HttpCall,
+    blocks: fn(&dyn Disk) -> io::Result<BTreeMap<String, Block>>,
+    at: SocketAddr,
+    settings: &Settings,
+) -> Result<Option<bool>, String> {
+    let disk = Directory(settings.data_directory.clone());
+    let before = blocks(&disk).map_err(unread)?;
+    http::call(at, upload.method, upload.path, UPLOAD_TIMEOUT).await?;
+    loop {
+        let now = blocks(&disk).map_err(unread)?;
+        let is_held = |id: &String| now.get(id) == Some(&Block::Held);
+        if !before.keys().any(is_held) {
+            return Ok(Some(now.values().any(|block| *block == Block::Uploaded)));
+        }
+        sleep(LOOKS_AGAIN).await;
+    }
+}
+
+fn unread(error: io::Error) -> String {
+    format!("its disk cannot be read: {error}")
 }

@@ -114,10 +114,10 @@ pub enum Action {
         /// What it was started with.
         order: Arc<Order>,
         /// It takes nothing new, and all that it took is in the object store: nobody needs to ask it for anything.
-        quiet: bool,
+        empty: bool,
     },
-    /// Have a process take nothing new, upload what it holds and answer queries, until it ends or [`Action::Resume`] comes. Tried until it
-    /// is done, and answered by [`Event::Quiet`].
+    /// Have a process upload what it holds, take nothing new where it can, and answer queries, until it ends or [`Action::Resume`] comes.
+    /// Tried until it is done, and answered by [`Event::Quiet`].
     Quiesce(ProcessNumber, Arc<Order>),
     /// Have a process take data. Tried until it is done or [`Action::Quiesce`] comes, and answered by [`Event::Resumed`].
     Resume(ProcessNumber, Arc<Order>),

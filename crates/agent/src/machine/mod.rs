@@ -1016,8 +1016,8 @@ impl Machine {
         let (process, order) = (alive.process, Arc::clone(&alive.order));
         self.farewell.ask(process, alive.ready);
         if order.manners.leaves {
-            let quiet = matches!(alive.quieting, Quieting::Quiet(_));
-            actions.push(Action::Leave { process, order: Arc::clone(&order), quiet });
+            let empty = order.manners.takes_nothing && matches!(alive.quieting, Quieting::Quiet(_));
+            actions.push(Action::Leave { process, order: Arc::clone(&order), empty });
             self.phase = Phase::Leaving { process, order, until: now + LEAVE_DELAY };
         } else {
             self.terminate(process, order, now, actions);

@@ -45,8 +45,10 @@ pub struct Manners {
     pub stop_signal: StopSignal,
     /// Whether there are calls to make before a process that leaves for good is asked to end.
     pub leaves: bool,
-    /// Whether it can be made to take nothing new and answer queries all the same.
+    /// Whether it can be made to upload what it holds and answer queries all the same.
     pub quiesces: bool,
+    /// Whether it takes nothing new then.
+    pub takes_nothing: bool,
     /// Whether it shows the ring that it sees, and can be made to forget who is gone.
     pub shows_ring: bool,
     /// Its roles that hold acknowledged data which is not yet in the object store.

@@ -65,6 +65,7 @@ fn order(ask: Ask) -> Arc<Order> {
             stop_signal: StopSignal::Terminate,
             leaves: ask.data,
             quiesces: ask.data,
+            takes_nothing: ask.data,
             shows_ring: ask.data,
             data_roles,
             checked: ask.nature != Nature::Plain,
@@ -586,7 +587,7 @@ fn left(what: Option<&str>) -> Event {
 
 /// Asked to leave while others may still need it.
 fn leave(process: ProcessNumber, order: &Arc<Order>) -> Action {
-    Action::Leave { process, order: Arc::clone(order), quiet: false }
+    Action::Leave { process, order: Arc::clone(order), empty: false }
 }
 
 fn ended(process: ProcessNumber) -> Event {
@@ -780,7 +781,7 @@ fn a_unit_that_is_to_quiesce_stays_ready_and_says_once_all_is_uploaded() {
     // Nobody asks it for anything any more, so it may give up its place before it ends.
     let mut goes = machine.clone();
     let told = goes.handle(Event::Assigned(order(Ask { data: true, run: Run::Stop, ..start(3, 0) })), MS);
-    assert!(matches!(told.last(), Some(Action::Leave { process: 1, quiet: true, .. })), "{told:?}");
+    assert!(matches!(told.last(), Some(Action::Leave { process: 1, empty: true, .. })), "{told:?}");
 
     // Another process begins anew, and the evidence of the former is void.
     machine.handle(ended(1), MS);

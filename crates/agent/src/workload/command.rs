@@ -41,6 +41,7 @@ impl Workload for Command {
             stop_signal: StopSignal::Terminate,
             leaves: false,
             quiesces: false,
+            takes_nothing: false,
             shows_ring: false,
             data_roles: RoleSet::new(),
             checked: false,

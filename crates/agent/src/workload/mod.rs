@@ -48,7 +48,7 @@ pub trait Workload: fmt::Debug + Send + Sync {
 }
 
 /// All that is needed to check and start one process.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Launch {
     /// The program.
     pub program: PathBuf,
@@ -74,8 +74,8 @@ pub struct Launch {
     pub flushed: Option<Flushed>,
 }
 
-/// How to have a process take nothing new while it answers queries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How to have a process upload what it holds while it answers queries.
+#[derive(Debug, Clone, Copy)]
 pub struct Quiesce {
     /// The port.
     pub port: u16,

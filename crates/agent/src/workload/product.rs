@@ -47,11 +47,13 @@ fn shows_ring(cluster: &ClusterData, roles: &RoleSet) -> bool {
 impl Workload for Product {
     fn manners(&self, assignment: &Assignment, cluster: &ClusterData) -> Manners {
         let product = product(cluster);
+        let quiesce = product.quiesce(&assignment.roles);
         Manners {
             kill_delay: product.kill_delay(&assignment.roles),
             stop_signal: StopSignal::Terminate,
             leaves: !product.leave_calls(&assignment.roles).is_empty(),
-            quiesces: product.quiesce(&assignment.roles).is_some(),
+            quiesces: quiesce.is_some(),
+            takes_nothing: quiesce.is_some_and(|quiesce| quiesce.takes_nothing.is_some()),
             shows_ring: shows_ring(cluster, &assignment.roles),
             data_roles: data_roles(cluster, &assignment.roles),
             checked: true,

@@ -36,6 +36,7 @@ impl Workload for Proxy {
             stop_signal: StopSignal::Quit,
             leaves: false,
             quiesces: false,
+            takes_nothing: false,
             shows_ring: false,
             data_roles: RoleSet::new(),
             checked: true,

@@ -51,6 +51,8 @@ pub(super) struct Record {
     factor: u8,
     /// Units whose uploads everybody finds before they go.
     found: BTreeSet<UnitName>,
+    /// Units that take nothing new because they are about to go.
+    takes_nothing: BTreeSet<UnitName>,
     /// How many units have uploaded what they held and left.
     drained: usize,
     pub(super) reloads: usize,
@@ -70,6 +72,7 @@ impl Record {
             gaps: BTreeMap::new(),
             factor: 1,
             found: BTreeSet::new(),
+            takes_nothing: BTreeSet::new(),
             drained: 0,
             reloads: 0,
             first_reloads: Vec::new(),
@@ -98,8 +101,11 @@ impl Record {
                 self.busy.insert(name.clone());
                 reloads.push(name.clone());
             } else if let Some(act) = self.act_of(unit, next, *name.application() == observed.name) {
-                let quiesces = act == Act::Quiesce;
-                let stays = matches!(act, Act::Start { .. } | Act::Quiesce | Act::Resume);
+                let quiesces = matches!(act, Act::Quiesce { .. });
+                if act == (Act::Quiesce { takes_nothing: true }) {
+                    self.takes_nothing.insert(name.clone());
+                }
+                let stays = matches!(act, Act::Start { .. } | Act::Quiesce { .. } | Act::Resume);
                 let roles = self.roles_of(observed, name).union(&self.expand(&next.roles));
                 let gives_up = next.gives_up;
                 let journey = self.act(name, act, roles);
@@ -148,7 +154,9 @@ impl Record {
     pub(super) fn note_found(&mut self, units: &[UnitName]) {
         let event = |unit: &UnitName| Event { unit: unit.clone(), came_to: Until::Found };
         self.happened = units.iter().map(|unit| (event(unit), self.roles_of_last(unit))).collect();
-        self.found.extend(units.iter().cloned());
+        // What takes data until it ends has more to upload then.
+        let is_all = |unit: &&UnitName| self.takes_nothing.contains(*unit);
+        self.found.extend(units.iter().filter(is_all).cloned());
         self.round += 1;
     }
 
@@ -221,7 +229,7 @@ impl Record {
                 (!told).then(|| Act::Stop { drains: !is_balancer && self.holds_data(&current) })
             }
             (Some(now), Run::Start) if now.same_process(next) => match (now.quiesces, next.quiesces) {
-                (false, true) => Some(Act::Quiesce),
+                (false, true) => Some(Act::Quiesce { takes_nothing: self.can_take_nothing(unit) }),
                 (true, false) => Some(Act::Resume),
                 _ => None,
             },
@@ -245,7 +253,7 @@ impl Record {
             Some(Act::GiveUp { .. } | Act::Stop { .. }) if gives_up => Data::GivenUp,
             // It went before.
             Some(Act::GiveUp { .. } | Act::Stop { drains: true }) if self.found.contains(name) => Data::None,
-            Some(Act::Quiesce | Act::GiveUp { .. } | Act::Stop { drains: true }) => Data::Uploaded,
+            Some(Act::Quiesce { .. } | Act::GiveUp { .. } | Act::Stop { drains: true }) => Data::Uploaded,
             _ => Data::Stays,
         };
     }
@@ -370,6 +378,11 @@ impl Record {
 
     fn expand(&self, roles: &RoleSet) -> RoleSet {
         self.line.as_ref().map_or_else(|| roles.clone(), |line| line.table.expand(roles))
+    }
+
+    fn can_take_nothing(&self, unit: &ObservedUnit) -> bool {
+        let quiesce = self.line.as_ref().and_then(|line| line.workload.quiesce(&unit.current_roles()));
+        quiesce.is_some_and(|quiesce| quiesce.takes_nothing.is_some())
     }
 
     fn holds_data(&self, roles: &RoleSet) -> bool {

@@ -73,8 +73,11 @@ pub enum Act {
         /// Whether its config is another one.
         new_config: bool,
     },
-    /// It takes nothing new, uploads what it holds and goes on to answer queries.
-    Quiesce,
+    /// It uploads what it holds and goes on to answer queries.
+    Quiesce {
+        /// Whether it takes nothing new from then on.
+        takes_nothing: bool,
+    },
     /// It takes data again.
     Resume,
     /// It uploads what it holds, leaves its rings and starts again without the role that held it.
@@ -311,11 +314,14 @@ impl Act {
                     (false, config) => format!("{verb} with {config}"),
                 }]
             }
-            Self::Quiesce => vec![
-                verb("takes nothing new", "take nothing new"),
-                verb("uploads what it holds", "upload what they hold"),
-                verb("answers queries until others find it", "answer queries until others find it"),
-            ],
+            Self::Quiesce { takes_nothing } => {
+                let first = takes_nothing.then(|| verb("takes nothing new", "take nothing new"));
+                let rest = [
+                    verb("uploads what it holds", "upload what they hold"),
+                    verb("answers queries until others find it", "answer queries until others find it"),
+                ];
+                first.into_iter().chain(rest).collect()
+            }
             Self::Resume => vec![verb("takes data again", "take data again")],
             Self::GiveUp { roles } => {
                 let mut phrases = leave();

@@ -8,7 +8,7 @@ use muster_model::{Role, RoleSet};
 
 use super::roles;
 use crate::held::{Disk, Ending, has_content};
-use crate::{HttpCall, Quiesce, Ring};
+use crate::{Evidence, HttpCall, Metrics, Quiesce, Ring, TakesNothing};
 
 pub(super) fn in_ring(role: Role) -> bool {
     matches!(role, Role::Ingester | Role::StoreGateway | Role::Alertmanager)
@@ -32,12 +32,16 @@ pub(super) fn leave_calls(assigned: &RoleSet) -> &'static [HttpCall] {
 /// Read-only in the ring: distributors send it nothing, queriers ask it. Answers of the upload prove nothing: with the object store away it
 /// is 204 too, and the oldest block that was not uploaded tells, as long as the process lives.
 const QUIESCE_INGESTERS: Quiesce = Quiesce {
-    begin: HttpCall { method: "POST", path: "/ingester/prepare-instance-ring-downscale" },
-    end: HttpCall { method: "DELETE", path: "/ingester/prepare-instance-ring-downscale" },
+    takes_nothing: Some(TakesNothing {
+        begin: HttpCall { method: "POST", path: "/ingester/prepare-instance-ring-downscale" },
+        end: HttpCall { method: "DELETE", path: "/ingester/prepare-instance-ring-downscale" },
+    }),
     upload: HttpCall { method: "POST", path: "/ingester/flush?wait=true" },
-    metrics_path: "/metrics",
-    zero: &["cortex_ingester_memory_series", "cortex_ingester_oldest_unshipped_block_timestamp_seconds"],
-    taken: BLOCKS,
+    evidence: Evidence::Metrics(Metrics {
+        path: "/metrics",
+        zero: &["cortex_ingester_memory_series", "cortex_ingester_oldest_unshipped_block_timestamp_seconds"],
+        taken: BLOCKS,
+    }),
 };
 
 /// The compactor writes the index, and queriers read it.

@@ -1,19 +1,21 @@
 //! How a Tempo unit leaves.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
 use muster_model::{Role, RoleSet};
 
 use crate::held::{Disk, Ending};
-use crate::{Flushed, HttpCall, Ring};
+use crate::{Block, Evidence, Flushed, HttpCall, Quiesce, Ring};
 
 fn ingests(assigned: &RoleSet) -> bool {
     assigned.contains(Role::Ingester) || assigned.contains(Role::All)
 }
 
 /// Starts the upload while the unit still answers queries. The SIGTERM that follows uploads the rest and waits for it.
-const FLUSH: &[HttpCall] = &[HttpCall { method: "POST", path: "/flush" }];
+const FLUSH: &[HttpCall] = &[UPLOAD];
+const UPLOAD: HttpCall = HttpCall { method: "POST", path: "/flush" };
 
 pub(super) const RING: Ring = Ring { path: "/ingester/ring", shown_by: &[Role::Distributor, Role::Querier] };
 
@@ -33,30 +35,54 @@ const COMPLETE: &str = "blocks";
 /// In a complete block's directory, once it is in the object store.
 const UPLOADED: &str = "flushed";
 
-/// What Tempo has on its disk tells, however it ended: an upload that waits for its turn is forgotten when the ingester ends. A block that is
-/// written to has its pages in numbered files.
+/// What Tempo has on its disk tells, however it ended: an upload that waits for its turn is forgotten when the ingester ends.
 pub(super) fn held(assigned: &RoleSet, disk: &dyn Disk, _: Ending) -> io::Result<Option<String>> {
     if !ingests(assigned) {
         return Ok(None);
     }
-    let mut left = 0;
+    let left = blocks(disk)?.into_values().filter(|block| *block == Block::Held).count();
+    let plural = if left == 1 { "" } else { "s" };
+    Ok((left > 0).then(|| format!("{left} block{plural} of traces not uploaded")))
+}
+
+/// The blocks on a disk by their id, which a block keeps from its first page to the object store. One that is written to has its pages in
+/// numbered files of a directory `ID+TENANT+VERSION`.
+fn blocks(disk: &dyn Disk) -> io::Result<BTreeMap<String, Block>> {
+    let mut blocks: BTreeMap<String, Block> = BTreeMap::new();
+    let mut note = |id: &str, block: Block| {
+        // A block that is being completed is there twice.
+        blocks.entry(id.to_owned()).and_modify(|known| *known = block.max(*known)).or_insert(block);
+    };
     for name in disk.names(LOG)?.iter().filter(|name| *name != COMPLETE) {
-        let block = format!("{LOG}/{name}");
-        let pages = disk.names(&block)?;
+        let path = format!("{LOG}/{name}");
+        let pages = disk.names(&path)?;
         let mut pages = pages.iter().filter(|page| page.bytes().all(|b| b.is_ascii_digit()));
         // A block that nothing was written to has an empty page.
-        left +=
-            usize::from(pages.any(|page| disk.length(&format!("{block}/{page}")).map_or(true, |l| l > 0)));
+        let filled = pages.any(|page| disk.length(&format!("{path}/{page}")).map_or(true, |l| l > 0));
+        let id = name.split_once('+').map_or(name.as_str(), |(id, _)| id);
+        note(id, if filled { Block::Held } else { Block::Empty });
     }
     let complete = format!("{LOG}/{COMPLETE}");
     for tenant in disk.names(&complete)? {
-        for block in disk.names(&format!("{complete}/{tenant}"))? {
-            let files = disk.names(&format!("{complete}/{tenant}/{block}"))?;
-            left += usize::from(!files.is_empty() && !files.iter().any(|file| file == UPLOADED));
+        for id in disk.names(&format!("{complete}/{tenant}"))? {
+            let files = disk.names(&format!("{complete}/{tenant}/{id}"))?;
+            if files.iter().any(|file| file == UPLOADED) {
+                note(&id, Block::Uploaded);
+            } else if !files.is_empty() {
+                note(&id, Block::Held);
+            }
         }
     }
-    let plural = if left == 1 { "" } else { "s" };
-    Ok((left > 0).then(|| format!("{left} block{plural} of traces not uploaded")))
+    Ok(blocks)
+}
+
+/// An ingester takes spans until it ends, so what came after the flush is uploaded as it ends. `/flush` is answered when all it has is cut
+/// into blocks; the upload goes on by itself, and is tried again by itself.
+const QUIESCE_INGESTERS: Quiesce =
+    Quiesce { takes_nothing: None, upload: UPLOAD, evidence: Evidence::Blocks(blocks) };
+
+pub(super) fn quiesce(assigned: &RoleSet) -> Option<&'static Quiesce> {
+    ingests(assigned).then_some(&QUIESCE_INGESTERS)
 }
 
 /// Two looks at the object store (`blocklist_poll`): that of the one who writes the list of blocks, and that of who reads it.
@@ -140,5 +166,19 @@ mod tests {
             ]),
             None
         );
+    }
+
+    #[test]
+    fn a_block_is_known_from_its_first_page_to_the_object_store() {
+        const WRITTEN: &str = "wal/u1+single-tenant+vParquet4/0000000001";
+        const COMPLETE: &str = "wal/blocks/single-tenant/u1/data.parquet";
+        let of = |files| blocks(&Files(files)).unwrap().into_iter().collect::<Vec<_>>();
+        let is = |block| vec![("u1".to_owned(), block)];
+        assert_eq!(of(&[(WRITTEN, "")]), is(Block::Empty));
+        assert_eq!(of(&[(WRITTEN, "x")]), is(Block::Held));
+        assert_eq!(of(&[(WRITTEN, "x"), (COMPLETE, "x")]), is(Block::Held));
+        assert_eq!(of(&[(COMPLETE, "x")]), is(Block::Held));
+        let uploaded = of(&[(COMPLETE, "x"), ("wal/blocks/single-tenant/u1/flushed", "")]);
+        assert_eq!(uploaded, is(Block::Uploaded));
     }
 }

@@ -142,9 +142,8 @@ impl Workload for Tempo {
         drain::RING
     }
 
-    // An ingester takes no more only once it ends, and what it uploaded is found within seconds.
-    fn quiesce(&self, _roles: &RoleSet) -> Option<&'static Quiesce> {
-        None
+    fn quiesce(&self, roles: &RoleSet) -> Option<&'static Quiesce> {
+        drain::quiesce(roles)
     }
 
     fn found_after(&self) -> Duration {
