@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail, ensure};
 use muster_api::ModelStatus;
 use muster_model::Product;
+use muster_testkit::remote_write::Journal;
 
 use super::Site;
 use super::node::{address, example, say, try_status};
 use crate::traffic::Traffic;
-use crate::transition::{Actor, Kill, Layout, Phase, apart, coordinator, monolithic, unsettled};
+use crate::transition::{Actor, Case, Kill, Layout, Phase, apart, coordinator, monolithic, unsettled};
 
 const NAMESPACE: &str = "default";
 const COORDINATOR: &str = "mimir";
@@ -20,6 +21,30 @@ const CARRIED_OUT: Duration = Duration::from_secs(420);
 /// How often the status is asked for.
 const LOOK: Duration = Duration::from_millis(200);
 
+/// One change.
+struct Stage {
+    what: String,
+    after: Layout,
+    kill: Option<Kill>,
+}
+
+/// What came of changes that were carried out one after the other.
+#[derive(Debug)]
+pub struct Carried {
+    /// How long each took.
+    pub stages: Vec<(String, Duration)>,
+    /// The record of the writer. All that it has as acknowledged was read back in the end.
+    pub journal: Journal,
+}
+
+impl Carried {
+    /// How many samples were refused twice.
+    #[must_use]
+    pub fn refused(&self) -> usize {
+        self.journal.attempted as usize - self.journal.acknowledged.len()
+    }
+}
+
 /// From one process kind to three and back, with so many copies of the data, while samples are written. What was acknowledged must be
 /// readable in the end.
 ///
@@ -27,31 +52,67 @@ const LOOK: Duration = Duration::from_millis(200);
 /// A change is not carried out in time, the moment of a kill never came, or something is lost.
 pub async fn there_and_back(site: &Site, copies: u8) -> anyhow::Result<()> {
     let holders = u32::from(copies);
-    let (one, many) = (monolithic(holders), apart(Product::Mimir, holders));
+    let one = monolithic(holders);
+    let kill = |actor, phase| Some(Kill { actor, phase });
+    let stage = |what: &str, after, kill| Stage { what: what.to_owned(), after, kill };
+    let stages = vec![
+        stage("apart", apart(Product::Mimir, holders), kill(Actor::Up, Phase::Leaving)),
+        stage("back", one.clone(), kill(Actor::Agent, Phase::Leaving)),
+    ];
+    let carried = carry_out(site, copies, one, stages).await?;
+    let refused = carried.refused();
+    ensure!(copies == 1 || refused == 0, "{refused} samples were refused twice with {copies} copies");
+    Ok(())
+}
+
+/// The campaign's cases of Mimir with so many copies, one after the other in one deployment.
+///
+/// # Errors
+/// There is none, a change is not carried out in time, the moment of a kill never came, or something is lost.
+pub async fn in_a_row(site: &Site, copies: u8, cases: &[Case]) -> anyhow::Result<Carried> {
+    let fits = |case: &&Case| case.product == Product::Mimir && case.copies == copies && case.guarded;
+    let mut cases = cases.iter().filter(fits).peekable();
+    let first = cases.peek().and_then(|case| case.layouts.first()).context("no such case")?.clone();
+    let (mut stages, mut now) = (Vec::new(), first.clone());
+    for case in cases {
+        for (nth, layout) in case.layouts.iter().enumerate().filter(|(nth, after)| *nth > 0 || **after != now)
+        {
+            let what = if nth == 0 { format!("to the start of {}", case.name()) } else { case.name() };
+            let kill = case.kill.filter(|_| nth == 1);
+            stages.push(Stage { what, after: layout.clone(), kill });
+        }
+        now = case.layouts.last().cloned().unwrap_or(now);
+    }
+    carry_out(site, copies, first, stages).await
+}
+
+async fn carry_out(site: &Site, copies: u8, first: Layout, stages: Vec<Stage>) -> anyhow::Result<Carried> {
     let nothing = Layout(Vec::new());
     let kubectl = |arguments: &[&str]| site.cluster.kubectl(arguments).map_err(anyhow::Error::msg);
     kubectl(&["apply", "-f", &example("object-store.yaml")])?;
-    apply(site, &(coordinator(Product::Mimir, copies) + &one.documents(&nothing, COORDINATOR)))?;
-    settle(site, &nothing, &one, None).await?;
+    // Documents arrive one after the other: in between a role may be nobody's.
+    let coordinator = coordinator(Product::Mimir, copies, "  onIncoherent: Hold\n");
+    apply(site, &(coordinator + &first.documents(&nothing, COORDINATOR)))?;
+    settle(site, &nothing, &first, None).await?;
     let gateway = format!("http://{}", address(site, NAMESPACE, COORDINATOR, 8080).await);
     let traffic = Traffic::through(&gateway, &format!("copies-{copies}")).await?;
-    let kill = |actor, phase| Some(Kill { actor, phase });
-    let changes = [
-        ("apart", &one, &many, kill(Actor::Up, Phase::Leaving)),
-        ("back", &many, &one, kill(Actor::Agent, Phase::Leaving)),
-    ];
-    for (what, before, after, kill) in changes {
+    let (mut before, mut took) = (first, Vec::new());
+    for Stage { what, after, kill } in stages {
         let started = Instant::now();
-        edit(site, before, after)?;
-        settle(site, before, after, kill).await.with_context(|| what.to_owned())?;
+        edit(site, &before, &after)?;
+        settle(site, &before, &after, kill).await.with_context(|| what.clone())?;
         traffic.flows().await.with_context(|| format!("after {what}"))?;
         say(&format!("{what}: {:.0} s", started.elapsed().as_secs_f64()));
+        took.push((what, started.elapsed()));
+        before = after;
     }
-    let journal = traffic.finish().await?;
-    let failed = journal.attempted as usize - journal.acknowledged.len();
-    say(&format!("{copies} copies: {failed} of {} samples refused twice", journal.attempted));
-    ensure!(copies == 1 || failed == 0, "{failed} samples were refused twice with {copies} copies");
-    Ok(())
+    let carried = Carried { stages: took, journal: traffic.finish().await? };
+    say(&format!(
+        "{copies} copies: {} of {} samples refused twice",
+        carried.refused(),
+        carried.journal.attempted
+    ));
+    Ok(carried)
 }
 
 fn apply(site: &Site, documents: &str) -> anyhow::Result<()> {

@@ -69,8 +69,8 @@ pub async fn run(case: &Case) -> anyhow::Result<Outcome> {
     let coordinator = case.product.as_str();
     let (first, edits) = case.layouts.split_first().context("a case has layouts")?;
     let mut model = crate::model()?;
-    let documents =
-        scene::coordinator(case.product, case.copies) + &first.documents(&Layout(Vec::new()), coordinator);
+    let documents = scene::coordinator(case.product, case.copies, "")
+        + &first.documents(&Layout(Vec::new()), coordinator);
     model.up(Some(&documents))?;
     let mut wiper = Wiper::default();
     settle(&mut model, case, &Layout(Vec::new()), first, &mut wiper, None, UP).await?;

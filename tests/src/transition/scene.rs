@@ -83,10 +83,10 @@ pub struct Starts {
     pub again: usize,
 }
 
-/// The coordinator as YAML, with its product's name.
-pub(crate) fn coordinator(product: Product, copies: u8) -> String {
+/// The coordinator as YAML, with its product's name and further lines of its spec.
+pub(crate) fn coordinator(product: Product, copies: u8, further: &str) -> String {
     let receiver = if product == Product::Tempo { ", always-enable-otlp-http: true" } else { "" };
-    let spec = format!("  s3: {{secret: s3}}\n  config: {{replication-factor: {copies}{receiver}}}");
+    let spec = format!("{further}  s3: {{secret: s3}}\n  config: {{replication-factor: {copies}{receiver}}}");
     documents::coordinator_of(product.as_str(), product.as_str(), &spec)
 }
 

@@ -20,8 +20,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 
-/// The part that takes hours, and is measured only if it is named.
+/// The parts that take hours, and are measured only if they are named.
 const CAMPAIGN: &str = "transitions";
+const CLUSTER_CAMPAIGN: &str = "cluster-transitions";
 
 /// One figure: what was measured, and whether it holds its bar.
 struct Figure {
@@ -48,8 +49,12 @@ async fn measure(part: &str) -> anyhow::Result<Vec<Figure>> {
         "kubernetes" => kubernetes::figures(),
         "fleet" => kubernetes::fleet_figures(),
         CAMPAIGN => transitions::figures().await,
+        CLUSTER_CAMPAIGN => transitions::in_clusters(),
         unknown => {
-            bail!("{unknown:?} is no part of the benchmark; the parts are {}, {CAMPAIGN}", PARTS.join(", "))
+            bail!(
+                "{unknown:?} is no part of the benchmark; the parts are {}, {CAMPAIGN}, {CLUSTER_CAMPAIGN}",
+                PARTS.join(", ")
+            )
         }
     }
 }
