@@ -217,7 +217,7 @@ pub(crate) fn rollout(
         Seeds::Name(name) => vec![name.clone()],
     };
     let decide = |leeway| {
-        let budget = Budget::of(members, coming, course.line, leeway);
+        let budget = Budget::of(members, coming, course, leeway);
         decide(members, budget, course, &Told { seeds: &seeds, peers: others.peers }, balancer_leaves_out)
     };
     let result = decide(Leeway::None);
@@ -520,11 +520,14 @@ struct Budget<'a> {
     serving: BTreeMap<Role, u32>,
     /// The roles that no deployment can do without.
     required: &'a RoleSet,
+    /// The roles that a temporary worker would serve, or does.
+    stand_in: RoleSet,
     leeway: Leeway,
 }
 
 impl<'a> Budget<'a> {
-    fn of(members: &[Member<'_>], coming: &[Coming], line: &'a Line, leeway: Leeway) -> Self {
+    fn of(members: &[Member<'_>], coming: &[Coming], course: Course<'a>, leeway: Leeway) -> Self {
+        let line = course.line;
         let mut running = BTreeMap::<Role, u32>::new();
         let mut away = BTreeMap::<Role, u32>::new();
         let mut ready = BTreeMap::<Role, u32>::new();
@@ -586,7 +589,17 @@ impl<'a> Budget<'a> {
                 (role, allowed.saturating_sub(away.get(&role).copied().unwrap_or(0)))
             })
             .collect();
-        Self { spare, ready, intended, serving, required: &line.table.required, leeway }
+        let is_there = members.iter().any(|m| m.temporary) || coming.iter().any(|coming| coming.temporary);
+        let stand_in = if is_there || course.stand_in != StandIn::None {
+            let apart = members.iter().filter(|m| !m.unit.current_roles().contains(Role::All));
+            let apart =
+                apart.flat_map(|m| expand(m.unit.current_roles()).iter().collect::<Vec<_>>()).collect();
+            let serves = |role: &Role| line.workload.answers_beside(&apart, *role);
+            line.table.expand(&RoleSet::from([Role::All])).iter().filter(serves).collect()
+        } else {
+            RoleSet::new()
+        };
+        Self { spare, ready, intended, serving, required: &line.table.required, stand_in, leeway }
     }
 
     /// Takes the unit away from every role that it runs, if each can spare it.
@@ -599,8 +612,16 @@ impl<'a> Budget<'a> {
         let itself = u32::from(member.stands_in());
         let is_taken =
             given_up.iter().all(|role| count(&self.intended, role) == 0 || count(&self.ready, role) > itself);
-        let needs = if is_taken {
+        // To give up what holds data takes as long as the object store does, and what it keeps is nobody's meanwhile.
+        let is_alone = |role: Role| self.required.contains(role) && count(&self.serving, role) <= 1;
+        let leaves_gap = given_up.iter().any(|role| line.workload.holds_data(role))
+            && current
+                .iter()
+                .any(|role| kept.contains(role) && is_alone(role) && self.stand_in.contains(role));
+        let needs = if is_taken && !leaves_gap {
             Leeway::None
+        } else if leaves_gap {
+            Leeway::Gap
         } else if given_up.iter().all(|role| !self.required.contains(role) || count(&self.serving, role) > 1)
         {
             Leeway::Spared

@@ -1,7 +1,8 @@
-//! The temporary worker: one unit that runs everything, and stands in where units trade roles that nobody else has.
+//! The temporary worker: one unit that runs everything, and stands in where units trade roles that nobody else has, or where the only unit
+//! of a role gives up data beside it.
 //!
-//! Such units wait for each other: each gives up a role that another is yet to take. The plan asks for a temporary worker then, and once
-//! that is ready the ordinary budget lets them go one by one. When all others are at rest it is removed as any worker is: it uploads what
+//! Units that trade wait for each other: each gives up a role that another is yet to take. A unit that gives up data answers nothing until
+//! the object store has it. The plan asks for a temporary worker then, and once that is ready the ordinary budget lets them go one by one. When all others are at rest it is removed as any worker is: it uploads what
 //! it holds first. It is a worker like others, but what it runs covers nothing: nobody asked for it.
 //!
 //! Nothing of it is remembered: that it is wanted follows from what is observed.
@@ -109,7 +110,7 @@ pub(crate) fn unavailable(observed: &Observed, rollout: &Rollout, findings: &mut
             &observed.name,
             WorkloadStatus::Active,
             Reason::NoTemporaryWorker,
-            format!("units trade roles, and no temporary worker can stand in: {why}"),
+            format!("units leave roles that nobody else has, and no temporary worker can stand in: {why}"),
         ));
     }
 }

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use muster_api::OptionValue;
+use muster_api::{OptionValue, TemporaryWorker};
 use muster_model::{Reason, Role, RoleSet, UnitName};
 use muster_planner::{Act, Data, Forecast, Pace, Service, forecast, preview};
 use muster_relation::{Drain, Run};
@@ -80,13 +80,39 @@ fn a_monolith_is_split_after_the_others_are_ready() {
             "  waits for nothing",
             "i/0 is made and starts with write",
             "  waits for nothing",
+            "mimir-transition/0 is made and starts with all",
+            "  waits for b/0, i/0 ready",
+            "w/0 leaves the load balancer, uploads what it holds, leaves its rings and restarts with read",
+            "  waits for mimir-transition/0 ready",
+            "  queries may miss what w/0 uploaded until they find it in the object store",
+            "  what w/0 held goes to the object store first",
+            "mimir-transition/0 leaves the load balancer, uploads what it holds, leaves its rings, stops and is removed",
+            "  waits for w/0 ready",
+            "  queries may miss what mimir-transition/0 uploaded until they find it in the object store",
+            "  what mimir-transition/0 held goes to the object store first",
+        ],
+    );
+    assert_eq!(forecast.end.to_string(), "active");
+}
+
+#[test]
+fn a_monolith_is_split_without_a_temporary_worker_where_none_is_to_come() {
+    let mut cluster = to_be_split();
+    let transitions = cluster.observed.spec.transitions.get_or_insert_default();
+    transitions.temporary_worker = TemporaryWorker::Never;
+    check(
+        &cluster,
+        &[
+            "b/0 is made and starts with backend",
+            "  waits for nothing",
+            "i/0 is made and starts with write",
+            "  waits for nothing",
             "w/0 leaves the load balancer, uploads what it holds, leaves its rings and restarts with read",
             "  waits for b/0, i/0 ready",
             "  queries fail while w/0 is away",
             "  what w/0 held goes to the object store first",
         ],
     );
-    assert_eq!(forecast.end.to_string(), "active");
 }
 
 #[test]
@@ -321,7 +347,8 @@ fn the_order_is_the_one_in_which_it_is_done() {
                 assert!(done.get(unit).is_some_and(|told| told.len() > *nth), "{unit}: {said:#?} {done:#?}");
                 *nth += 1;
             }
-            let when = |unit: &UnitName| done.get(unit).map(|told| told[0].0);
+            let nth = |unit: &UnitName| foretold.get(unit).map_or(0, |nth| nth.saturating_sub(1));
+            let when = |unit: &UnitName| done.get(unit).map(|told| told[nth(unit)].0);
             for pair in step.waves.windows(2) {
                 let (last, first) =
                     (pair[0].iter().filter_map(when).max(), pair[1].iter().filter_map(when).min());

@@ -132,6 +132,33 @@ fn units_that_trade_roles_are_stood_in_for() {
     }
 }
 
+/// To give up data takes as long as the object store does. What such a unit keeps is served meanwhile.
+#[test]
+fn it_stands_in_for_the_only_unit_of_a_role_that_gives_up_data_beside_it() {
+    for read_hold in [ReadHold::Never, ReadHold::Auto] {
+        let mut cluster =
+            Cluster::new(&[("r", worker(1, &["read", "write"])), ("b", worker(2, &["backend"]))]);
+        cluster.settle();
+        set(&mut cluster, Transitions { read_hold, ..Transitions::default() });
+        cluster.worker("r").spec.roles = worker(1, &["read"]).roles;
+        cluster.worker("b").spec.roles = worker(2, &["backend", "write"]).roles;
+        assert!(follow_without_a_gap(&mut cluster));
+        assert_eq!(cluster.status(), "active");
+        assert!(!runs(&mut cluster, "r/0", Role::Ingester) && runs(&mut cluster, "b/0", Role::Ingester));
+    }
+    // Beside units that write, a Loki that runs everything answers no queries: it would be of no help.
+    let mut cluster = Cluster::new(&[("w", worker(1, &["all"]))]);
+    cluster.observed.spec.product = "loki".to_owned();
+    cluster.observed.spec.version = None;
+    cluster.settle();
+    cluster.worker("w").spec.roles = worker(1, &["read"]).roles;
+    for (name, role) in [("i", "write"), ("b", "backend")] {
+        cluster.deploy(name, worker(1, &[role]));
+    }
+    follow(&mut cluster, |cluster, _, _| assert!(!has_temporary(cluster)));
+    assert_eq!(cluster.status(), "active");
+}
+
 #[test]
 fn it_is_as_the_worker_that_holds_data() {
     let mut cluster = lean();

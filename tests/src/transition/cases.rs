@@ -7,6 +7,8 @@ use super::scene::{App, Layout, apart, monolithic, moved, traded};
 
 /// Units that trade roles which nobody else has.
 const TRADE: &str = "roles-traded";
+/// A role that moves from some units to others.
+const MOVE: &str = "role-moves";
 
 /// One transition.
 #[derive(Debug, Clone)]
@@ -35,10 +37,12 @@ impl Case {
         format!("{}-{} {}{kill}{guard}", self.product, self.copies, self.change)
     }
 
-    /// The unit that stands in for others on the way: those that trade roles which nobody else has.
+    /// The unit that stands in for others on the way: for those that trade roles which nobody else has, and for one that gives up data
+    /// beside such a role.
     #[must_use]
     pub fn stand_in(&self) -> Option<String> {
-        (self.change == TRADE).then(|| format!("{}-transition/0", self.product))
+        let gives_up = (self.product, self.copies, self.change) == (Product::Mimir, 1, MOVE);
+        (self.change == TRADE || gives_up).then(|| format!("{}-transition/0", self.product))
     }
 
     /// The product's own name for roles apart: from one process to many.
@@ -95,7 +99,7 @@ fn changes(product: Product, copies: u32) -> Vec<(&'static str, Vec<Layout>)> {
     let mut changes = vec![
         (split(product), vec![one.clone(), many.clone()]),
         (back, vec![many, one]),
-        ("role-moves", moved(product, copies).to_vec()),
+        (MOVE, moved(product, copies).to_vec()),
         (
             "worker-removed",
             vec![Layout(vec![all("worker", 1), all("other", copies)]), Layout(vec![all("other", copies)])],
