@@ -205,7 +205,7 @@ pub struct Transitions {
     /// Whether units that are about to give up data wait until everybody finds in the object store what was uploaded.
     #[serde(default)]
     pub read_hold: ReadHold,
-    /// Whether a temporary worker that runs everything stands in where units trade roles that nobody else has.
+    /// Whether a temporary worker that runs everything stands in where units leave roles that nobody else has.
     #[serde(default)]
     pub temporary_worker: TemporaryWorker,
 }
@@ -213,15 +213,15 @@ pub struct Transitions {
 /// Whether units that are about to give up data wait until everybody finds in the object store what was uploaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub enum ReadHold {
-    /// Units of Mimir take nothing new, upload, and answer queries for two minutes longer. Of Loki and Tempo, whose units end once they
-    /// have uploaded, the next one waits (75 and 32 s) where there is more than one copy.
+    /// Units of Mimir take nothing new, upload, and answer queries for two minutes longer; units of Tempo upload and answer for half a
+    /// minute. Of Loki and Tempo the next one waits (75 and 32 s) where there is more than one copy.
     #[default]
     Auto,
     /// They go as soon as it is uploaded. Queries miss it for a while.
     Never,
 }
 
-/// Whether a temporary worker that runs everything stands in where units trade roles that nobody else has.
+/// Whether a temporary worker that runs everything stands in where units leave roles that nobody else has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub enum TemporaryWorker {
     /// It is made, serves until the others have changed, uploads what it holds, and goes. It is called NAME-transition.

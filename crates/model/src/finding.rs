@@ -46,7 +46,7 @@ reasons! {
     NameTaken,
     /// An object that a deployment needs is there already and belongs to somebody else. It is not overwritten.
     ForeignObject,
-    /// Units trade roles that nobody else has, and no temporary worker can stand in: its name is taken, or would be too long.
+    /// Units leave roles that nobody else has, and no temporary worker can stand in: its name is taken, or would be too long.
     NoTemporaryWorker,
     /// The API server refused a write.
     WriteRefused,

@@ -197,7 +197,8 @@ impl Holds {
                 found.ok()
             }
             None => {
-                held.quiet = None;
+                // One that is yet to hear of something new, such as another seed, said what holds of its process still.
+                held.quiet = held.quiet.take().filter(|_| report.is_none());
                 let goes_on = held.target.as_ref() == target;
                 if goes_on { held.since.checked_add(PATIENCE).ok() } else { Some(now) }
             }

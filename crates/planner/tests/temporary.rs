@@ -144,6 +144,9 @@ fn it_stands_in_for_the_only_unit_of_a_role_that_gives_up_data_beside_it() {
         cluster.worker("b").spec.roles = worker(2, &["backend", "write"]).roles;
         assert!(follow_without_a_gap(&mut cluster));
         assert_eq!(cluster.status(), "active");
+        // A hold of its own for each of the two that give up data: that the other one comes changes nothing for the first.
+        let holds = if read_hold == ReadHold::Auto { 2 } else { 0 };
+        assert_eq!(cluster.now.as_second(), holds * 107);
         assert!(!runs(&mut cluster, "r/0", Role::Ingester) && runs(&mut cluster, "b/0", Role::Ingester));
     }
     // Beside units that write, a Loki that runs everything answers no queries: it would be of no help.
