@@ -9,6 +9,8 @@ use crate::{images, servers};
 
 /// The parts that run the image's program, which takes minutes to build.
 const OF_IMAGE: [&str; 2] = ["kubernetes", "fleet"];
+/// The part that runs images in pods. It is measured only if it is named.
+const OF_PODS: &str = "cluster-transitions";
 
 /// Builds what is missing, then measures the named parts, or all.
 ///
@@ -23,6 +25,9 @@ pub(crate) fn run(parts: &[String]) -> anyhow::Result<()> {
     succeed(&mut build, HINT)?;
     if parts.is_empty() || parts.iter().any(|part| OF_IMAGE.contains(&part.as_str())) {
         images::program(images::Build::Shipped)?;
+    }
+    if parts.iter().any(|part| part == OF_PODS) {
+        images::run(images::Build::Shipped)?;
     }
     succeed(Command::new(workspace().join("target/release/bench")).args(parts), HINT)
 }
