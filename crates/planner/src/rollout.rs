@@ -591,9 +591,10 @@ impl<'a> Budget<'a> {
             .collect();
         let is_there = members.iter().any(|m| m.temporary) || coming.iter().any(|coming| coming.temporary);
         let stand_in = if is_there || course.stand_in != StandIn::None {
-            let apart = members.iter().filter(|m| !m.unit.current_roles().contains(Role::All));
-            let apart =
-                apart.flat_map(|m| expand(m.unit.current_roles()).iter().collect::<Vec<_>>()).collect();
+            // Many units have the same roles.
+            let distinct: BTreeSet<RoleSet> = members.iter().map(|m| m.unit.current_roles()).collect();
+            let apart = distinct.into_iter().filter(|roles| !roles.contains(Role::All));
+            let apart = apart.fold(RoleSet::new(), |all, roles| all.union(&expand(roles)));
             let serves = |role: &Role| line.workload.answers_beside(&apart, *role);
             line.table.expand(&RoleSet::from([Role::All])).iter().filter(serves).collect()
         } else {
