@@ -110,26 +110,26 @@ impl Holds {
             coming.iter().filter(|coming| keeps(&coming.roles)).map(|coming| coming.units).sum();
         let intended = stayers.clone().count() + to_come as usize;
         let copies = usize::from(carry.replication_factor.unwrap_or(1));
-        let stayers: BTreeSet<UnitName> = stayers.map(|m| m.name.clone()).collect();
+        let quiesce = |m: &Member<'_>| line.workload.quiesce(&m.unit.current_roles());
+        let takes_nothing =
+            |m: &Member<'_>| quiesce(m).is_some_and(|quiesce| quiesce.takes_nothing.is_some());
         let mut holds = Self::default();
+        if leavers.iter().any(|m| takes_nothing(m)) {
+            holds.stayers = stayers.map(|m| m.name.clone()).collect();
+        }
         // With fewer that stay than a write needs nothing is written any more, however long they wait.
         let is_of_use = intended > copies / 2;
         let last = carry.departed.values().flatten().max();
         let settled =
             last.and_then(|last| last.checked_add(found_after).ok()).filter(|settled| *settled > now);
         for member in leavers {
-            let quiesce = line.workload.quiesce(&member.unit.current_roles());
-            let takes_nothing = quiesce.is_some_and(|quiesce| quiesce.takes_nothing.is_some());
-            if takes_nothing {
-                holds.stayers.clone_from(&stayers);
-            }
-            let quiesces = quiesce.is_some() && is_of_use;
+            let quiesces = quiesce(member).is_some() && is_of_use;
             let hold = if quiesces {
                 holds.judge(member, found_after, ready >= copies.min(intended), carry, target, now)
             } else {
                 Hold::Over
             };
-            let hold = match settled.filter(|_| hold == Hold::Over && !takes_nothing && copies > 1) {
+            let hold = match settled.filter(|_| hold == Hold::Over && copies > 1 && !takes_nothing(member)) {
                 Some(settled) => {
                     holds.wait_until(settled);
                     let gone = carry.departed.iter().filter(|(_, at)| at.is_some());
