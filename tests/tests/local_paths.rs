@@ -505,6 +505,10 @@ async fn sent(gateway: &str, method: Method, path: &str, body: impl Into<Bytes>)
     Ok(answer)
 }
 
+const HOUR_MS: u64 = 3_600_000;
+const DAY_MS: u64 = 24 * HOUR_MS;
+
+/// Milliseconds since 1970, UTC.
 fn now() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or_default()
@@ -530,8 +534,10 @@ async fn a_block_is_uploaded(gateway: &str) -> anyhow::Result<()> {
     let base = "/api/v1/upload/block/01BX5ZZKBKACTAV9WEVGEMMVS0";
     let (index, chunks) = (Bytes::from(vec![7; 12_000_000]), Bytes::from(vec![8; 300_000]));
     let file = |path: &str, body: &Bytes| json!({ "rel_path": path, "size_bytes": body.len() });
+    // An hour of yesterday: Mimir refuses a block of more than one day (UTC), which an hour before now is after midnight.
+    let today = now() / DAY_MS * DAY_MS;
     let meta = json!({
-        "version": 1, "minTime": now() - 7_200_000, "maxTime": now() - 3_600_000, "compaction": { "level": 1 },
+        "version": 1, "minTime": today - 2 * HOUR_MS, "maxTime": today - HOUR_MS, "compaction": { "level": 1 },
         "thanos": { "version": 1, "files": [file("index", &index), file("chunks/000001", &chunks), { "rel_path": "meta.json" }] },
     });
     sent(gateway, Method::POST, &format!("{base}/start"), meta.to_string()).await?;
