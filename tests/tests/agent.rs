@@ -295,9 +295,10 @@ async fn the_next_agent_ends_the_orphan(noted: bool) {
     unit.gone(&grandchildren).await;
 }
 
-/// Through a pipe to the agent it would end with the next line, or wait for ever once the pipe is full.
+/// An agent of a workload with a log of its own. Through a pipe to the agent it would end with the next line after the agent's end, or
+/// wait for ever once the pipe is full.
 #[tokio::test]
-async fn after_a_kill_of_the_agent_the_workload_goes_on_writing_its_log() {
+async fn after_a_kill_of_the_agent_the_workload_goes_on_and_the_next_agent_takes_it_over() {
     let unit = Unit::new();
     let log = unit.directory.path().join("workload.log");
     let agent_with_log = |flags: &str| {
@@ -310,6 +311,12 @@ async fn after_a_kill_of_the_agent_the_workload_goes_on_writing_its_log() {
     let mut coordinator = unit.coordinator().await;
     coordinator.send(&update(7, "a: 1\n", &[Role::Ingester], Run::Start)).await;
     coordinator.running(7).await;
+    let told = async |times| {
+        let takes_data = "DELETE /ingester/prepare-instance-ring-downscale";
+        let told = async || (unit.count(takes_data) == times).then_some(());
+        wait_until("the process to be told to take data", SOON, told).await.unwrap();
+    };
+    told(1).await;
     agent.stop(Signal::SIGKILL, SOON).await.unwrap();
     let orphan = unit.pids("start")[0];
     let before = written();
@@ -318,17 +325,75 @@ async fn after_a_kill_of_the_agent_the_workload_goes_on_writing_its_log() {
     wait_until("much more output", SOON, much).await.unwrap();
     assert!(is_alive(orphan));
 
-    let _agent = agent_with_log("--lines 30 --die 1000 3");
+    let mut agent = agent_with_log("--lines 30 --die 1000 3");
     let mut coordinator = unit.coordinator().await;
-    assert_eq!(coordinator.next().await.unwrap().service, Service::Stopping);
-    let report = coordinator.report("an end", |r| r.last_exit.is_some()).await;
-    assert_eq!(unit.count("SIGTERM"), 1, "the orphan was ended in good order");
-    unit.gone(&[orphan]).await;
+    let first = coordinator.next().await.unwrap();
+    assert_eq!((first.epoch, first.service, first.ready), (7, Service::Running, true));
+    assert_eq!(first.applied.unwrap().revision, revision("a: 1\n"));
+    assert_eq!((unit.pids("start"), unit.count("SIGTERM")), (vec![orphan], 0));
+    // It may have been told anything by the agent before.
+    told(2).await;
+
+    // Once more, and the process with it while nobody looks: the next one notices.
+    agent.stop(Signal::SIGKILL, SOON).await.unwrap();
+    let mut agent = agent_with_log("--lines 30 --die 1000 3");
+    let mut coordinator = unit.coordinator().await;
+    assert!(coordinator.next().await.unwrap().ready);
+    kill(orphan, Signal::SIGKILL).unwrap();
+    let down = |r: &Report| r.service == Service::Backoff;
+    let exit = coordinator.report("an end that nobody asked for", down).await.last_exit.unwrap();
+    assert!(exit.cause.contains("former agent"), "{}", exit.cause);
+    assert!(exit.lines.last().unwrap().starts_with("chat "), "{:?}", exit.lines);
+    let report = coordinator.report("another end", |r| r.restarts == 1 && down(r)).await;
     let exit = report.last_exit.unwrap();
     assert_eq!((&*exit.cause, exit.lines.len()), ("exit code 3", 20));
     assert_eq!((&*exit.lines[0], &*exit.lines[19]), ("line 10", "line 29"));
+    assert!(agent.stop(Signal::SIGTERM, SOON).await.unwrap().success());
     let text = fs::read_to_string(&log).unwrap();
     assert!(text.starts_with("chat ") && text.ends_with("line 29\n"), "the next one goes on with it");
+}
+
+/// What a killed agent had asked to end, or would run as something else, is not gone on with.
+#[tokio::test]
+async fn a_process_that_was_asked_to_end_or_that_is_not_what_is_wanted_is_not_taken_over() {
+    let unit = Unit::new();
+    let log = unit.directory.path().join("workload.log");
+    let agent_with_log = |flags: &str| {
+        let mut command = unit.mimir(flags);
+        command.arg("--log").arg(&log);
+        unit.spawn(command)
+    };
+    let mut agent = agent_with_log("--stop-after 1000");
+    let mut coordinator = unit.coordinator().await;
+    coordinator.send(&update(1, "a: 1\n", &[Role::Ingester], Run::Start)).await;
+    coordinator.running(1).await;
+    // It ends the process, to start it with another config.
+    coordinator.send(&update(2, "a: 2\n", &[Role::Ingester], Run::Start)).await;
+    coordinator.report("an end that was asked for", |r| r.service == Service::Stopping).await;
+    let first = unit.pids("start");
+    agent.stop(Signal::SIGKILL, SOON).await.unwrap();
+    let mut agent = agent_with_log("--stop-after 1000");
+    let mut coordinator = unit.coordinator().await;
+    let report = coordinator.running(2).await;
+    assert_eq!(report.applied.unwrap().revision, revision("a: 2\n"));
+    unit.gone(&first).await;
+
+    // It is told to end itself, and is killed before its workload has ended.
+    kill(agent.pid(), Signal::SIGTERM).unwrap();
+    let asked = unit.count("SIGTERM");
+    wait_until("the workload to be asked to end", SOON, async || {
+        (unit.count("SIGTERM") > asked).then_some(())
+    })
+    .await
+    .unwrap();
+    agent.stop(Signal::SIGKILL, SOON).await.unwrap();
+    let second = unit.pids("start");
+    let _agent = agent_with_log("");
+    let mut coordinator = unit.coordinator().await;
+    assert_eq!(coordinator.next().await.unwrap().service, Service::Stopping);
+    coordinator.running(2).await;
+    assert_eq!(unit.pids("start").len(), 3);
+    unit.gone(&second).await;
 }
 
 #[tokio::test]

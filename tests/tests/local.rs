@@ -357,7 +357,15 @@ async fn a_killed_up_leaves_everything_serving_and_the_next_takes_over() -> anyh
         model.process("worker", unit)?;
         model.process("mimir", unit)?;
     }
-    ensure!(model.process("mimir", "mimir-worker/0")?.pid != orphan.pid, "nobody supervises {orphan:?}");
+    // It runs what is wanted, so it is supervised by the next agent as it is.
+    ensure!(model.process("mimir", "mimir-worker/0")?.pid == orphan.pid, "the workload was started anew");
+    kill(orphan.pid, Signal::SIGKILL)?;
+    wait_until("the process to be started again", SAID, async || {
+        let now = model.process("mimir", "mimir-worker/0").ok()?;
+        (now.pid != orphan.pid).then_some(())
+    })
+    .await?;
+    model.wait_active(ACTIVE).await?;
     traffic.flows().await?;
 
     // Gone while a unit leaves: the next one sees to its end.

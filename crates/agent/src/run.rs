@@ -78,6 +78,8 @@ async fn supervise(settings: Settings, workload: Arc<dyn Workload>) -> Result<()
     let driver = Driver::new(Arc::clone(&settings), Arc::clone(&workload), event_sender, state.clone(), sink);
     let (health_problem, mut health_problems) = watch::channel(None);
     let mut agent = Agent::new(settings, workload, state, driver);
+    // Before anybody is told anything: what is there already is no news.
+    agent.resume().await;
     let (update_sender, mut updates) = mpsc::channel(8);
     let ends = Ends { updates: update_sender, reports: agent.reports.subscribe() };
     let channel = match agent.settings.place.clone() {
@@ -93,7 +95,6 @@ async fn supervise(settings: Settings, workload: Arc<dyn Workload>) -> Result<()
     let health = AgentHealth { reports: agent.reports.subscribe(), problem: health_problem };
     tokio::spawn(admin::serve(health_address, health));
 
-    agent.resume();
     while !agent.exit {
         let deadline = agent.machine.deadline();
         let timer = sleep_until(agent.started + deadline.unwrap_or_default());
@@ -154,7 +155,7 @@ impl Agent {
     }
 
     /// Goes on where a former agent of this unit stopped.
-    fn resume(&mut self) {
+    async fn resume(&mut self) {
         let marked = marker::read(&self.settings.data_directory, &self.settings.unit);
         let marked = marked.map(|marked| self.order(marked.assignment, marked.cluster));
         let applied = self.state.applied(&self.settings.unit, &self.settings.instance);
@@ -162,22 +163,34 @@ impl Agent {
         let noted = self.state.process();
         // An order is on disk before a process is started for it.
         let unnoted = || self.state.unnoted_process(&applied.as_ref()?.manners);
-        if let Some(record) = noted.clone().filter(ProcessRecord::is_alive).or_else(unnoted) {
-            tracing::info!(pid = record.pid, "ending the workload of a former agent");
-            let kill_delay = Duration::from_millis(record.kill_delay_ms);
-            let stop_signal = record.stop_signal();
-            self.driver.watch_orphan(record, applied.as_deref());
-            self.handle(Event::Found { kill_delay, stop_signal });
-        }
+        let alive = noted.clone().filter(ProcessRecord::is_alive).or_else(unnoted);
         if let Some(record) = noted.filter(|record| !record.is_alive()) {
             record.kill_rest();
             let _ = self.state.save_process(None);
         }
+        let goes_on =
+            alive.as_ref().zip(applied.as_ref()).is_some_and(|(r, order)| self.driver.serves(r, order));
+        if let Some(record) = alive {
+            let (pid, kill_delay) = (record.pid, Duration::from_millis(record.kill_delay_ms));
+            let stop_signal = record.stop_signal();
+            self.driver.watch_orphan(record, applied.as_ref());
+            if goes_on {
+                tracing::info!(pid, "taking over the workload of a former agent");
+            } else {
+                tracing::info!(pid, "ending the workload of a former agent");
+                self.handle(Event::Found { kill_delay, stop_signal });
+            }
+        }
         if let Some(order) = marked {
             self.handle(Event::Holds(order));
         }
-        if let Some(order) = applied {
-            self.handle(Event::Restored(order));
+        match applied {
+            Some(order) if goes_on => {
+                let ready = self.driver.watch_ready(&order).await;
+                self.handle(Event::TakenOver { order, ready });
+            }
+            Some(order) => self.handle(Event::Restored(order)),
+            None => {}
         }
     }
 
@@ -197,9 +210,13 @@ impl Agent {
     fn handle(&mut self, event: Event) {
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
-            if let Event::Exited { process, cause, .. } = &event {
-                tracing::info!(process, cause, "workload ended");
-                self.driver.ended(*process);
+            match &event {
+                Event::Exited { process, cause, .. } => {
+                    tracing::info!(process, cause, "workload ended");
+                    self.driver.ended(*process);
+                }
+                Event::Reloaded(process, Ok(())) => self.driver.reloaded(*process),
+                _ => {}
             }
             for action in self.machine.handle(event, self.started.elapsed()) {
                 events.extend(self.carry_out(action));

@@ -290,16 +290,24 @@ impl Unit {
             return;
         }
         self.agent = Some(Machine::default());
+        let goes_on = self.process.as_ref().zip(self.kept.as_ref()).is_some_and(|(process, kept)| {
+            let is_to_end = process.stopping || process.armed;
+            kept.assignment.run == Run::Start && kept.same_process(&process.order) && !is_to_end
+        });
         if let Some(process) = &mut self.process {
             process.number = 0;
             let Manners { kill_delay, stop_signal, .. } = process.order.manners;
-            self.handle(Event::Found { kill_delay, stop_signal }, ground);
+            if !goes_on {
+                self.handle(Event::Found { kill_delay, stop_signal }, ground);
+            }
         }
         if let Some(order) = self.marked.clone() {
             self.handle(Event::Holds(order), ground);
         }
         if let Some(order) = self.kept.clone() {
-            self.handle(Event::Restored(order), ground);
+            let ready = self.process.as_ref().is_some_and(|process| process.ready);
+            let event = if goes_on { Event::TakenOver { order, ready } } else { Event::Restored(order) };
+            self.handle(event, ground);
             let epoch = self.agent.as_ref().map_or(0, Machine::epoch);
             if epoch < self.highest_kept {
                 ground.breaks("monotone epochs", || {

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use muster_nginx::only_adds_servers;
-use muster_relation::{Assignment, ClusterData, Quiet};
+use muster_relation::{Assignment, ClusterData, Quiet, Run};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use tokio::sync::mpsc::UnboundedSender;
@@ -35,7 +35,7 @@ pub use self::check::check_config;
 use self::children::Ending;
 use self::disk::Directory;
 use self::log::Log;
-use self::orphan::ProcessRecord;
+use self::orphan::{ProcessRecord, Runs};
 use self::output::{LastLines, Tail};
 use self::sink::Sink;
 use crate::Settings;
@@ -109,11 +109,13 @@ fn task(what: impl Future<Output = ()> + Send + 'static) -> Task {
 /// The process that is alive, or was until a moment ago.
 #[derive(Debug)]
 struct Running {
-    process: ProcessNumber,
-    kind: Kind,
+    number: ProcessNumber,
+    process: Process,
+    /// What it was started for, or reloaded with last, as far as anybody knows.
+    order: Option<Arc<Order>>,
+    /// What is noted of it for the next agent, where the kernel tells it from others.
+    record: Option<ProcessRecord>,
     flushed: Option<Flushed>,
-    /// No other process of the unit has this name.
-    name: String,
     /// Has it take data, or not.
     quieting: Option<Task>,
     /// Has it forget who is gone.
@@ -122,12 +124,59 @@ struct Running {
     tasks: Vec<Task>,
 }
 
-#[derive(Debug)]
-enum Kind {
+/// A process that can be sent signals without a risk that another one gets them.
+#[derive(Debug, Clone)]
+enum Process {
     /// Started by this agent.
-    Child { pid: Pid, order: Arc<Order> },
+    Child(Pid),
     /// Left by a former agent.
     Orphan(ProcessRecord),
+}
+
+impl Process {
+    fn pid(&self) -> Pid {
+        match self {
+            Self::Child(pid) => *pid,
+            Self::Orphan(record) => Pid::from_raw(record.pid),
+        }
+    }
+
+    /// Sends it a signal. Whether it was there to be sent one.
+    fn signal(&self, signal: Signal) -> bool {
+        match self {
+            Self::Child(pid) => children::signal(*pid, signal),
+            Self::Orphan(record) => record.signal(signal),
+        }
+    }
+
+    fn signal_group(&self, signal: Signal) {
+        match self {
+            Self::Child(pid) => {
+                children::signal_group(*pid, signal);
+            }
+            Self::Orphan(record) => record.signal_group(signal),
+        }
+    }
+}
+
+impl Running {
+    fn new(number: ProcessNumber, process: Process) -> Self {
+        Self {
+            number,
+            process,
+            order: None,
+            record: None,
+            flushed: None,
+            quieting: None,
+            forgetting: None,
+            tasks: Vec::new(),
+        }
+    }
+
+    /// No other process of the unit has this name.
+    fn name(&self) -> String {
+        self.record.as_ref().map_or_else(|| self.process.pid().to_string(), ProcessRecord::name)
+    }
 }
 
 impl Driver {
@@ -160,22 +209,50 @@ impl Driver {
         launch(&*self.workload, &self.settings, &order.assignment, &order.cluster, directory)
     }
 
+    /// Whether a process that a former agent left is the one that an order asks for, so that nothing needs to be started anew. One whose
+    /// output nobody takes any more would not live on.
+    pub(crate) fn serves(&self, record: &ProcessRecord, order: &Order) -> bool {
+        let launch = self.launch(order, &self.live());
+        self.settings.log.is_some()
+            && order.assignment.run == Run::Start
+            && launch.is_ok_and(|launch| record.runs == Some(Runs::new(&launch, order)))
+    }
+
     /// Takes over a process that a former agent left, as number 0. `order`: what it was started for, as far as anybody knows.
-    pub(crate) fn watch_orphan(&mut self, record: ProcessRecord, order: Option<&Order>) {
-        let flushed = order.and_then(|order| self.launch(order, &self.live()).ok()?.flushed);
-        let (events, orphan) = (self.events.clone(), record.clone());
+    pub(crate) fn watch_orphan(&mut self, record: ProcessRecord, order: Option<&Arc<Order>>) {
+        let (events, orphan, tail) = (self.events.clone(), record.clone(), self.tail_of_orphan());
         let watch = task(async move {
             orphan.ended().await;
-            let cause = "left by a former agent".to_owned();
-            let (success, lines) = (false, Vec::new());
+            let cause = "an end that nobody saw: a former agent had started it".to_owned();
+            let (success, lines) = (false, tail.lines());
             let _ = events.send(Event::Exited { process: 0, cause, success, lines, jitter: jitter() });
         });
-        let log = self.settings.log.as_deref().map(|path| task(Log::of_orphan(path).keep_small()));
-        let tasks = [watch].into_iter().chain(log).collect();
-        let name = record.name();
-        let kind = Kind::Orphan(record);
-        self.running =
-            Some(Running { process: 0, kind, flushed, name, quieting: None, forgetting: None, tasks });
+        let keeper = self.settings.log.as_deref().map(|path| task(Log::of_orphan(path).keep_small()));
+        self.running = Some(Running {
+            order: order.cloned(),
+            flushed: order.and_then(|order| self.launch(order, &self.live()).ok()?.flushed),
+            record: Some(record.clone()),
+            tasks: [watch].into_iter().chain(keeper).collect(),
+            ..Running::new(0, Process::Orphan(record))
+        });
+    }
+
+    /// Watches whether a process is ready that was taken over to go on. Says whether it is now.
+    pub(crate) async fn watch_ready(&mut self, order: &Order) -> bool {
+        let Some(launch) = self.launched(order) else { return false };
+        let address = self.settings.address;
+        let is_ready = probe::is_ready(&launch.probe, address).await;
+        let watch =
+            probe::watch(0, launch.probe, address, is_ready, self.tail_of_orphan(), self.events.clone());
+        if let Some(running) = &mut self.running {
+            running.tasks.push(task(watch));
+        }
+        is_ready
+    }
+
+    fn tail_of_orphan(&self) -> Tail {
+        let log = self.settings.log.as_deref().map(Log::of_orphan);
+        log.map_or_else(|| Tail::Read(LastLines::default()), Tail::Log)
     }
 
     /// Checks an order's config. What is wrong with the order itself counts as a refusal. `stages`: the files that are checked are
@@ -234,10 +311,9 @@ impl Driver {
         let revision = &order.assignment.revision;
         tracing::info!(pid = pid.as_raw(), %revision, roles = %order.assignment.roles, "workload started");
         let record = ProcessRecord::of(pid, order.manners.kill_delay, order.manners.stop_signal);
-        if let Err(error) = self.state.save_process(record.as_ref()) {
-            // Only an agent that is killed and started again would miss it.
-            tracing::warn!(%error, "the workload's process id is not on disk");
-        }
+        let runs = Some(Runs::new(&launch, order));
+        let record = record.map(|record| ProcessRecord { runs, ..record });
+        note(&self.state, record.as_ref());
         let read = LastLines::default();
         let stdout = started.child.stdout.take().map(OwnedFd::from);
         let stderr = started.child.stderr.take().map(OwnedFd::from);
@@ -248,8 +324,14 @@ impl Driver {
             .collect();
         let keeper = log.clone().map(|log| task(log.keep_small()));
         let tail = log.map_or(Tail::Read(read), Tail::Log);
-        let watch =
-            probe::watch(process, launch.probe, self.settings.address, tail.clone(), self.events.clone());
+        let watch = probe::watch(
+            process,
+            launch.probe,
+            self.settings.address,
+            false,
+            tail.clone(),
+            self.events.clone(),
+        );
         let events = self.events.clone();
         tokio::spawn(async move {
             let ending = started.ended.await;
@@ -263,24 +345,19 @@ impl Driver {
             let cause = ending.map_or_else(|_| "lost".to_owned(), |ending| ending.to_string());
             let _ = events.send(Event::Exited { process, cause, success, lines, jitter: jitter() });
         });
-        let kind = Kind::Child { pid, order: Arc::clone(order) };
-        let tasks = [task(watch)].into_iter().chain(keeper).collect();
-        let name = record.map_or_else(|| pid.to_string(), |record| record.name());
         self.running = Some(Running {
-            process,
-            kind,
+            order: Some(Arc::clone(order)),
+            record,
             flushed: launch.flushed,
-            name,
-            quieting: None,
-            forgetting: None,
-            tasks,
+            tasks: [task(watch)].into_iter().chain(keeper).collect(),
+            ..Running::new(process, Process::Child(pid))
         });
         Ok(())
     }
 
     /// Forgets a process that has ended.
     pub(crate) fn ended(&mut self, process: ProcessNumber) {
-        if self.running.as_ref().is_some_and(|running| running.process == process) {
+        if self.running.as_ref().is_some_and(|running| running.number == process) {
             self.running = None;
             if let Err(error) = self.state.save_process(None) {
                 tracing::warn!(%error, "a process that has ended is still on disk");
@@ -288,8 +365,30 @@ impl Driver {
         }
     }
 
+    /// Notes what a process runs now that was reloaded.
+    pub(crate) fn reloaded(&mut self, process: ProcessNumber) {
+        let state = self.state.clone();
+        let Some(Running { order: Some(order), record: Some(record), .. }) = self.running(process) else {
+            return;
+        };
+        if let Some(runs) = record.runs.take() {
+            record.runs = Some(runs.with(order));
+            note(&state, Some(record));
+        }
+    }
+
     fn running(&mut self, process: ProcessNumber) -> Option<&mut Running> {
-        self.running.as_mut().filter(|running| running.process == process)
+        self.running.as_mut().filter(|running| running.number == process)
+    }
+
+    /// Notes that a process is asked to leave or end: the next agent is not to go on with it.
+    fn is_to_end(&mut self, process: ProcessNumber) {
+        let state = self.state.clone();
+        let record = self.running(process).and_then(|running| running.record.as_mut());
+        if let Some(record) = record.filter(|record| record.runs.is_some()) {
+            record.runs = None;
+            note(&state, Some(record));
+        }
     }
 
     /// Asks a process to end.
@@ -298,6 +397,7 @@ impl Driver {
             StopSignal::Terminate => Signal::SIGTERM,
             StopSignal::Quit => Signal::SIGQUIT,
         };
+        self.is_to_end(process);
         self.signal(process, signal);
         let (events, address) = (self.events.clone(), self.settings.address);
         let Some(running) = self.running(process) else { return };
@@ -326,16 +426,12 @@ impl Driver {
     fn signal(&mut self, process: ProcessNumber, signal: Signal) {
         let Some(running) = self.running(process) else { return };
         tracing::info!(%signal, "signal to the workload");
-        match &running.kind {
-            Kind::Child { pid, .. } => {
-                children::signal_group(*pid, signal);
-            }
-            Kind::Orphan(record) => record.signal(signal),
-        }
+        running.process.signal_group(signal);
     }
 
     /// Makes the calls of a unit that leaves for good. One that is `empty` gives up its place in the ring while it still answers.
     pub(crate) fn leave(&mut self, process: ProcessNumber, order: &Order, empty: bool) {
+        self.is_to_end(process);
         let launch = self.launch(order, &self.live());
         let (events, settings) = (self.events.clone(), Arc::clone(&self.settings));
         let task = tokio::spawn(async move {
@@ -363,7 +459,7 @@ impl Driver {
         let settings = Arc::clone(&self.settings);
         let (events, quiesce) = (self.events.clone(), self.launched(order).and_then(|launch| launch.quiesce));
         if let (Some(quiesce), Some(running)) = (quiesce, self.running(process)) {
-            let name = running.name.clone();
+            let name = running.name();
             running.quieting = Some(task(async move {
                 let uploaded = quiesce::until_quiet(quiesce, &settings).await;
                 let _ = events.send(Event::Quiet(process, Quiet { process: name, uploaded }));
@@ -421,8 +517,8 @@ impl Driver {
         let installed = self.install(order);
         let (events, address, prefix) = (self.events.clone(), self.settings.address, self.live());
         let Some(running) = self.running(process) else { return };
-        let Kind::Child { pid, order: current } = &mut running.kind else { return };
-        let (master, old) = (*pid, std::mem::replace(current, Arc::clone(order)));
+        let Some(old) = running.order.replace(Arc::clone(order)) else { return };
+        let master = running.process.clone();
         let before = document(&old.assignment, &old.cluster);
         let after = document(&order.assignment, &order.cluster);
         let only_adds =
@@ -431,13 +527,21 @@ impl Driver {
             let result = match installed {
                 Ok(_) => {
                     let revisions = (&old.assignment.revision, &new);
-                    reload::reload(&prefix, master, address, revisions, only_adds).await
+                    reload::reload(&prefix, &master, address, revisions, only_adds).await
                 }
                 Err(message) => Err(message),
             };
             let _ = events.send(Event::Reloaded(process, result));
         }));
         running.tasks.retain(|task| !task.is_finished());
+    }
+}
+
+/// Notes for the next agent which process was started, should this one be killed.
+fn note(state: &State, record: Option<&ProcessRecord>) {
+    if let Err(error) = state.save_process(record) {
+        // Only an agent that is killed and started again would miss it.
+        tracing::warn!(%error, "the workload's process id is not on disk");
     }
 }
 

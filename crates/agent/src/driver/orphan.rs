@@ -1,20 +1,29 @@
 //! A workload that a former agent started and could not end, because it was killed itself.
 //!
+//! One that runs just what is wanted, and was not asked to leave or end, is taken over as it is; any other is ended.
+//!
 //! It is known by the record that is written once it was started, and else, should the agent have been killed in between, by
 //! its standard input: a file that no other process has.
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, killpg};
+use muster_model::{Revision, Role, RoleSet};
+use muster_relation::Assignment;
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::{Pid, getpgid};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{PidfdFlags, pidfd_open};
 use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
 use tokio::time::sleep;
 
-use crate::machine::StopSignal;
+use crate::machine::{Order, StopSignal};
+use crate::workload::Launch;
 
-/// How often an orphan is looked at; its parent is someone else, so there is no other way to learn of its end.
+/// How often an orphan is looked at where the kernel does not tell of its end. Its parent is someone else.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Names one process beyond doubt, also after its number was given to another.
@@ -31,6 +40,32 @@ pub(crate) struct ProcessRecord {
     pub(crate) kill_delay_ms: u64,
     /// Whether SIGQUIT ends it, not SIGTERM.
     pub(crate) quits: bool,
+    /// What it runs, until it is asked to leave or end.
+    #[serde(default)]
+    pub(crate) runs: Option<Runs>,
+}
+
+/// What a process runs: all by which another one for the same unit would differ.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Runs {
+    program: PathBuf,
+    arguments: Vec<String>,
+    revision: Revision,
+    roles: RoleSet,
+    peers: BTreeMap<Role, String>,
+}
+
+impl Runs {
+    pub(crate) fn new(launch: &Launch, order: &Order) -> Self {
+        let Assignment { revision, roles, peers, .. } = order.assignment.clone();
+        Self { program: launch.program.clone(), arguments: launch.arguments.clone(), revision, roles, peers }
+    }
+
+    /// The same once the process has taken over another order.
+    pub(crate) fn with(self, order: &Order) -> Self {
+        let Assignment { revision, roles, peers, .. } = order.assignment.clone();
+        Self { revision, roles, peers, ..self }
+    }
 }
 
 impl ProcessRecord {
@@ -42,6 +77,7 @@ impl ProcessRecord {
             boot_id: boot_id()?,
             kill_delay_ms: u64::try_from(kill_delay.as_millis()).unwrap_or(u64::MAX),
             quits: stop == StopSignal::Quit,
+            runs: None,
         })
     }
 
@@ -73,10 +109,15 @@ impl ProcessRecord {
     }
 
     /// Sends a signal to its group, if it is alive.
-    pub(crate) fn signal(&self, signal: Signal) {
+    pub(crate) fn signal_group(&self, signal: Signal) {
         if self.is_alive() {
             let _ = killpg(Pid::from_raw(self.pid), signal);
         }
+    }
+
+    /// Sends a signal to the process alone. Whether it was sent.
+    pub(crate) fn signal(&self, signal: Signal) -> bool {
+        self.is_alive() && kill(Pid::from_raw(self.pid), signal).is_ok()
     }
 
     /// Kills what is left of its group after its end. A group keeps its number from being used again, so a number
@@ -90,8 +131,27 @@ impl ProcessRecord {
         }
     }
 
+    /// Told when the process that has its number now ends, where the kernel can tell.
+    fn end(&self) -> Option<oneshot::Receiver<()>> {
+        let process = pidfd_open(rustix::process::Pid::from_raw(self.pid)?, PidfdFlags::empty()).ok()?;
+        let (sender, receiver) = oneshot::channel();
+        let wait = move || {
+            let mut ends = [PollFd::new(&process, PollFlags::IN)];
+            while poll(&mut ends, None) == Err(rustix::io::Errno::INTR) {}
+            let _ = sender.send(());
+        };
+        // A thread of its own, which ends with the process: it may be there for as long as the agent.
+        std::thread::Builder::new().name("orphan".to_owned()).stack_size(64 << 10).spawn(wait).ok()?;
+        Some(receiver)
+    }
+
     /// Comes back when it and the rest of its group have ended.
     pub(crate) async fn ended(&self) {
+        if let Some(end) = self.end()
+            && self.is_alive()
+        {
+            let _ = end.await;
+        }
         while self.is_alive() {
             sleep(PAUSE).await;
         }

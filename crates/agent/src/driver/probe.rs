@@ -37,15 +37,20 @@ const COMPLAINT: Duration = Duration::from_secs(10);
 /// How much is told of an answer, in characters.
 const MAX_ANSWER: usize = 300;
 
-/// Reports every change, and what a process says that is not ready for long, until it is dropped.
+/// Whether a process is ready now.
+pub(crate) async fn is_ready(probe: &Probe, address: IpAddr) -> bool {
+    look(probe, address).await.is_ok()
+}
+
+/// Reports every change from `ready`, and what a process says that is not ready for long, until it is dropped.
 pub(crate) async fn watch(
     process: ProcessNumber,
     probe: Probe,
     address: IpAddr,
+    mut ready: bool,
     tail: Tail,
     events: UnboundedSender<Event>,
 ) {
-    let mut ready = false;
     let mut failures = 0;
     let mut since = Instant::now();
     let mut complaint = COMPLAINT;

@@ -26,6 +26,12 @@ const AGAIN: Duration = Duration::from_secs(5);
 /// The wait between two looks at the disk while an upload goes on.
 const LOOKS_AGAIN: Duration = Duration::from_secs(1);
 
+/// Tempo's ingester has a span neither among those that still grow nor in a block for the moment in which it is put there. Units of one
+/// application that are told at once do that a second after each other, so that another one has a copy meanwhile. After so many it begins
+/// anew: nobody waits for long, and no span has as many copies.
+const TURN: Duration = Duration::from_secs(1);
+const TURNS: u32 = 5;
+
 /// Comes back once all that was taken before it was asked for is in the object store, and nothing new is taken where that can be. Says
 /// whether there was anything.
 pub(super) async fn until_quiet(quiesce: Quiesce, settings: &Settings) -> bool {
@@ -37,7 +43,10 @@ pub(super) async fn until_quiet(quiesce: Quiesce, settings: &Settings) -> bool {
     loop {
         let uploaded = match &how.evidence {
             Evidence::Metrics(metrics) => upload_to_metrics(how.upload, metrics, at, settings).await,
-            Evidence::Blocks(blocks) => upload_blocks(how.upload, *blocks, at, settings).await,
+            Evidence::Blocks(blocks) => {
+                sleep(TURN * (settings.unit.number() % TURNS)).await;
+                upload_blocks(how.upload, *blocks, at, settings).await
+            }
         };
         match uploaded {
             Ok(Some(uploaded)) => return uploaded,

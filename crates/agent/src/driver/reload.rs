@@ -12,10 +12,9 @@ use muster_nginx::{
     STATUS_PORT, ready_body, waiting_connections,
 };
 use nix::sys::signal::Signal;
-use nix::unistd::Pid;
 use tokio::time::{Instant, sleep};
 
-use super::{children, files, http};
+use super::{Process, children, files, http};
 use crate::workload::Link;
 
 /// How long the new generation may take to answer.
@@ -28,12 +27,12 @@ const UNDER_WAY: Duration = Duration::from_secs(5);
 /// The title that a worker gives itself at the moment in which it closes its listening sockets.
 const WORKER_ENDS: &[u8] = b"nginx: worker process is shutting down";
 
-/// Reloads the nginx whose master is `master` and whose files in `prefix` are already the new ones.
+/// Reloads the nginx whose master is `process` and whose files in `prefix` are already the new ones.
 /// `only_adds`: whether workers of the old document answer as well as new ones, so that it is enough that there are new ones: nginx starts
 /// them once it has read the document.
 pub(crate) async fn reload(
     prefix: &Path,
-    master: Pid,
+    process: &Process,
     address: IpAddr,
     (old, new): (&Revision, &Revision),
     only_adds: bool,
@@ -49,8 +48,9 @@ pub(crate) async fn reload(
         }
         sleep(PAUSE).await;
     }
-    let old_workers = children::children_of(&master.to_string());
-    if !children::signal(master, Signal::SIGHUP) {
+    let master = process.pid().to_string();
+    let old_workers = children::children_of(&master);
+    if !process.signal(Signal::SIGHUP) {
         return Err("nginx ended before it could be reloaded".to_owned());
     }
     let expected = ready_body(new);
@@ -61,8 +61,7 @@ pub(crate) async fn reload(
     let mut alone: Option<Instant> = None;
     while Instant::now() < deadline {
         // Workers of the old generation take most of the connections until they end.
-        let has_new_workers =
-            || children::children_of(&master.to_string()).iter().any(|w| !old_workers.contains(w));
+        let has_new_workers = || children::children_of(&master).iter().any(|w| !old_workers.contains(w));
         if only_adds && !old_workers.is_empty() && has_new_workers() {
             forget_links(prefix, [old, new]);
             return Ok(());

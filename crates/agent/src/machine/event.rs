@@ -17,7 +17,7 @@ pub type ProcessNumber = u64;
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
-    /// A process that a former agent started is still alive. Only before anything else.
+    /// A process that a former agent started is still alive, and is not what is wanted. Only before anything else.
     Found {
         /// How long it may take to end.
         kill_delay: Duration,
@@ -28,6 +28,13 @@ pub enum Event {
     Holds(Arc<Order>),
     /// The last order that a former agent accepted.
     Restored(Arc<Order>),
+    /// The same, and the process that was started for it goes on as number 0. Only before anything else but [`Event::Holds`].
+    TakenOver {
+        /// The order. It says that the service runs.
+        order: Arc<Order>,
+        /// Whether the workload is ready.
+        ready: bool,
+    },
     /// The coordinator sent an assignment.
     Assigned(Arc<Order>),
     /// A check that [`Action::Check`] asked for is done.

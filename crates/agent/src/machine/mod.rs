@@ -167,6 +167,23 @@ struct Forgetting {
     done: BTreeSet<UnitName>,
 }
 
+impl Alive {
+    fn new(process: ProcessNumber, order: Arc<Order>, since: Duration) -> Self {
+        Self {
+            process,
+            order,
+            since,
+            okay: false,
+            stayed: false,
+            ready: false,
+            waiting: None,
+            reloading: None,
+            quieting: Quieting::default(),
+            forgetting: Forgetting::default(),
+        }
+    }
+}
+
 impl Farewell {
     /// A process was asked to leave.
     fn ask(&mut self, process: ProcessNumber, ready: bool) {
@@ -229,6 +246,7 @@ impl Machine {
             }
             Event::Holds(order) => self.holds = Some(order),
             Event::Restored(order) => self.restored(order),
+            Event::TakenOver { order, ready } => self.taken_over(order, ready, now),
             Event::Assigned(order) => self.assigned(order, &mut actions),
             Event::Checked(outcome, jitter) => self.checked(outcome, jitter, now, &mut actions),
             Event::Spawned(process) => self.spawned(process, now),
@@ -505,6 +523,16 @@ impl Machine {
         }
     }
 
+    fn taken_over(&mut self, order: Arc<Order>, ready: bool, now: Duration) {
+        let is_first = self.phase == Phase::Idle && !self.started && self.wanted.is_none();
+        self.restored(Arc::clone(&order));
+        if is_first && order.assignment.run == Run::Start {
+            self.started = true;
+            // It was accepted, so its start was okay.
+            self.phase = Phase::Alive(Alive { okay: true, ready, ..Alive::new(0, order, now) });
+        }
+    }
+
     /// The highest epoch wins. The same epoch again may still bring other shared data for the same assignment, such as
     /// new S3 keys: it counts from the next start.
     fn assigned(&mut self, order: Arc<Order>, actions: &mut Vec<Action>) {
@@ -614,18 +642,7 @@ impl Machine {
         if let Phase::Spawning { process: p, order } = &self.phase
             && *p == process
         {
-            self.phase = Phase::Alive(Alive {
-                process,
-                order: Arc::clone(order),
-                since: now,
-                okay: false,
-                stayed: false,
-                ready: false,
-                waiting: None,
-                reloading: None,
-                quieting: Quieting::default(),
-                forgetting: Forgetting::default(),
-            });
+            self.phase = Phase::Alive(Alive::new(process, Arc::clone(order), now));
         }
     }
 

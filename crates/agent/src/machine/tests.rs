@@ -964,6 +964,43 @@ fn a_process_of_a_former_agent_ends_before_the_restored_one_starts() {
     assert_eq!(machine.restarts(), 0);
 }
 
+#[test]
+fn a_process_of_a_former_agent_goes_on_if_it_is_what_is_wanted() {
+    let mut machine = Machine::default();
+    let ran = order(Ask { data: true, ..start(4, 0) });
+    assert_eq!(machine.handle(Event::Holds(Arc::clone(&ran)), MS), []);
+    let taken_over = Event::TakenOver { order: Arc::clone(&ran), ready: true };
+    assert_eq!(machine.handle(taken_over, MS), [Action::Resume(0, Arc::clone(&ran))]);
+    assert_eq!((machine.service(), machine.is_ready(), machine.epoch()), (Service::Running, true, 4));
+    assert_eq!(machine.applied().unwrap().revision, revision(0));
+    // The same again starts nothing; an end does.
+    let again = order(Ask { epoch: 5, data: true, ..start(4, 0) });
+    assert_eq!(machine.handle(Event::Assigned(Arc::clone(&again)), MS), [Action::Keep(Arc::clone(&again))]);
+    let exited = Event::Exited {
+        process: 0,
+        cause: String::new(),
+        success: false,
+        lines: vec![],
+        jitter: Jitter::default(),
+    };
+    assert_eq!(machine.handle(exited, MS * 2), []);
+    let due = machine.deadline().unwrap();
+    assert_eq!(machine.handle(Event::Timer, due), [Action::Spawn(1, again)]);
+    assert_eq!(machine.restarts(), 1);
+}
+
+#[test]
+fn a_process_of_a_former_agent_leaves_like_any_other() {
+    let mut machine = Machine::default();
+    let ran = order(Ask { data: true, ..start(4, 0) });
+    machine.handle(Event::Holds(Arc::clone(&ran)), MS);
+    machine.handle(Event::TakenOver { order: Arc::clone(&ran), ready: true }, MS);
+    let stop = order(Ask { epoch: 5, data: true, run: Run::Stop, ..start(4, 0) });
+    let leave = Action::Leave { process: 0, order: Arc::clone(&ran), empty: false };
+    assert_eq!(machine.handle(Event::Assigned(Arc::clone(&stop)), MS), [Action::Keep(stop), leave]);
+    assert_eq!(machine.handle(Event::Left(0, Ok(())), MS), [Action::Stop(0, StopSignal::Terminate)]);
+}
+
 /// What stands beside the data has no keys. They come with what the agent remembers, and again with every order, be it an old one.
 #[test]
 fn what_is_held_goes_to_the_object_store_of_the_newest_order() {
