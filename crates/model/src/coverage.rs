@@ -47,7 +47,7 @@ impl RoleTable {
         let mut atomic = RoleSet::new();
         for role in roles.iter() {
             match self.meta.get(&role) {
-                Some(parts) => atomic.extend(parts.iter()),
+                Some(parts) => atomic = atomic.union(parts),
                 None if self.is_atomic(role) => atomic.insert(role),
                 None => {}
             }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +23,7 @@ pub enum NameError {
 /// The name of an application: a DNS label (RFC 1123) that starts with a letter.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct AppName(String);
+pub struct AppName(Arc<str>);
 
 impl AppName {
     /// The longest name. 63 is the limit of a DNS label; 10 are left for what Muster appends
@@ -38,7 +39,7 @@ impl AppName {
             && bytes.first().is_some_and(u8::is_ascii_lowercase)
             && bytes.last().is_some_and(|b| *b != b'-')
             && bytes.iter().all(inner);
-        if valid { Ok(Self(name)) } else { Err(NameError::Application(name)) }
+        if valid { Ok(Self(name.into())) } else { Err(NameError::Application(name)) }
     }
 
     /// The name as text.
@@ -76,7 +77,7 @@ impl TryFrom<String> for AppName {
 
 impl From<AppName> for String {
     fn from(name: AppName) -> Self {
-        name.0
+        name.as_str().to_owned()
     }
 }
 

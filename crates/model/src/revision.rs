@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -9,7 +10,7 @@ use sha2::{Digest, Sha256};
 /// The content hash of what a unit is told to run: 16 lower-case hexadecimal digits, the first 64 bits of SHA-256.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Revision(String);
+pub struct Revision(Arc<str>);
 
 /// The text is no revision.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -25,7 +26,8 @@ impl Revision {
             hash.update((part.len() as u64).to_le_bytes());
             hash.update(part);
         }
-        Self(hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect())
+        let digits: String = hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        Self(digits.into())
     }
 
     /// All digits.
@@ -51,7 +53,7 @@ impl FromStr for Revision {
     type Err = RevisionError;
     fn from_str(s: &str) -> Result<Self, RevisionError> {
         let digits = s.len() == 16 && s.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
-        if digits { Ok(Self(s.to_owned())) } else { Err(RevisionError(s.to_owned())) }
+        if digits { Ok(Self(s.into())) } else { Err(RevisionError(s.to_owned())) }
     }
 }
 
@@ -64,7 +66,7 @@ impl TryFrom<String> for Revision {
 
 impl From<Revision> for String {
     fn from(revision: Revision) -> Self {
-        revision.0
+        revision.as_str().to_owned()
     }
 }
 

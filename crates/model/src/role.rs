@@ -1,6 +1,6 @@
 //! Roles: the components of a product that a worker can run.
 
-use std::collections::BTreeSet;
+use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 
@@ -80,9 +80,14 @@ impl FromStr for Role {
 }
 
 /// A set of roles, always in alphabetical order. Prints as `querier,query-frontend`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct RoleSet(BTreeSet<Role>);
+#[derive(Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(from = "Vec<Role>", into = "Vec<Role>")]
+pub struct RoleSet {
+    /// One bit for each role: every plan compares and joins the sets of every unit.
+    bits: u32,
+}
+
+const _: () = assert!(Role::ALL.len() <= u32::BITS as usize);
 
 impl RoleSet {
     /// The empty set.
@@ -94,58 +99,97 @@ impl RoleSet {
     /// Whether the set has no role.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.bits == 0
     }
 
     /// How many roles the set has.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.bits.count_ones() as usize
     }
 
     /// Whether `role` is in the set.
     #[must_use]
     pub fn contains(&self, role: Role) -> bool {
-        self.0.contains(&role)
+        self.bits & role.bit() != 0
     }
 
     /// Adds a role.
     pub fn insert(&mut self, role: Role) {
-        self.0.insert(role);
+        self.bits |= role.bit();
     }
 
     /// Takes a role out, if it is there.
     pub fn remove(&mut self, role: Role) {
-        self.0.remove(&role);
+        self.bits &= !role.bit();
     }
 
     /// The roles in alphabetical order.
     pub fn iter(&self) -> impl Iterator<Item = Role> + '_ {
-        self.0.iter().copied()
+        Role::ALL.iter().copied().filter(|role| self.contains(*role))
     }
 
     /// Whether every role of `other` is in this set.
     #[must_use]
     pub fn is_superset(&self, other: &Self) -> bool {
-        self.0.is_superset(&other.0)
+        other.bits & !self.bits == 0
     }
 
     /// The roles of either set.
     #[must_use]
     pub fn union(&self, other: &Self) -> Self {
-        Self(self.0.union(&other.0).copied().collect())
+        Self { bits: self.bits | other.bits }
     }
 
     /// The roles of this set that `other` lacks.
     #[must_use]
     pub fn difference(&self, other: &Self) -> Self {
-        Self(self.0.difference(&other.0).copied().collect())
+        Self { bits: self.bits & !other.bits }
+    }
+}
+
+impl Role {
+    fn bit(self) -> u32 {
+        1 << self as u32
+    }
+}
+
+impl fmt::Debug for RoleSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.iter()).finish()
+    }
+}
+
+impl Ord for RoleSet {
+    /// As lists of roles are ordered.
+    fn cmp(&self, other: &Self) -> Ordering {
+        if self == other { Ordering::Equal } else { self.iter().cmp(other.iter()) }
+    }
+}
+
+impl PartialOrd for RoleSet {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl From<Vec<Role>> for RoleSet {
+    fn from(roles: Vec<Role>) -> Self {
+        roles.into_iter().collect()
+    }
+}
+
+impl From<RoleSet> for Vec<Role> {
+    fn from(roles: RoleSet) -> Self {
+        roles.iter().collect()
     }
 }
 
 impl FromIterator<Role> for RoleSet {
     fn from_iter<I: IntoIterator<Item = Role>>(roles: I) -> Self {
-        Self(roles.into_iter().collect())
+        let mut set = Self::new();
+        set.extend(roles);
+        set
     }
 }
 
@@ -157,7 +201,7 @@ impl<const N: usize> From<[Role; N]> for RoleSet {
 
 impl Extend<Role> for RoleSet {
     fn extend<I: IntoIterator<Item = Role>>(&mut self, roles: I) {
-        self.0.extend(roles);
+        roles.into_iter().for_each(|role| self.insert(role));
     }
 }
 

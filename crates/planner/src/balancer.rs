@@ -98,8 +98,10 @@ pub(crate) fn balancer(
         let expected = servers(&expected).into_iter().map(Server::expected);
         serving.chain(expected).collect::<Vec<_>>()
     };
+    // Many routes lead to each.
+    let targets: BTreeSet<Upstream> = targets(listeners).collect();
     let upstreams: BTreeMap<Upstream, Vec<Server>> =
-        targets(listeners).map(|upstream| (upstream, servers(upstream))).collect();
+        targets.into_iter().map(|upstream| (upstream, servers(upstream))).collect();
     let tls = match &observed.tls {
         Tls::On(material) => Some(material.clone()),
         Tls::Off | Tls::Invalid(_) => None,
