@@ -630,3 +630,37 @@ async fn nginx_is_reloaded_not_restarted_and_a_bad_document_is_refused() {
     assert!(agent.stop(Signal::SIGTERM, SOON).await.unwrap().success());
     assert!(!is_alive(Pid::from_raw(pid.trim().parse().unwrap())));
 }
+
+/// Tempo's `all` does not end by itself. What it says of its services tells that it may be killed, also an agent that did not start it and
+/// has nothing left of its config.
+#[tokio::test]
+async fn who_left_and_does_not_end_is_killed_by_the_next_agent_too() {
+    let unit = Unit::new();
+    let flags = "--ignore-signals --services |ingester|Terminated|";
+    let mut agent = unit.spawn(unit.mimir(flags));
+    let mut coordinator = unit.coordinator().await;
+    let tempo = |epoch, run| {
+        let mut told = update(epoch, "a: 1\n", &[Role::All], run);
+        let ToAgent::Update { cluster, .. } = &mut told;
+        (cluster.product, cluster.version) = (Product::Tempo, "2.10".parse().unwrap());
+        if run == Run::Stop {
+            cluster.documents.clear();
+        }
+        told
+    };
+    coordinator.send(&tempo(1, Run::Start)).await;
+    coordinator.running(1).await;
+    coordinator.send(&tempo(2, Run::Stop)).await;
+    let asked = async || (unit.count("SIGTERM") == 1).then_some(());
+    wait_until("the process to be asked to end", SOON, asked).await.unwrap();
+    agent.stop(Signal::SIGKILL, SOON).await.unwrap();
+    let left = unit.pids("start");
+    assert!(is_alive(left[0]));
+
+    let _agent = unit.spawn(unit.mimir(flags));
+    let mut coordinator = unit.coordinator().await;
+    let stopped =
+        async { while !coordinator.next().await.is_some_and(|report| report.service == Service::Stopped) {} };
+    tokio::time::timeout(SOON * 4, stopped).await.expect("the unit never stops");
+    unit.gone(&left).await;
+}

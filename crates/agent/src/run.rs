@@ -173,7 +173,9 @@ impl Agent {
         if let Some(record) = alive {
             let (pid, kill_delay) = (record.pid, Duration::from_millis(record.kill_delay_ms));
             let stop_signal = record.stop_signal();
-            self.driver.watch_orphan(record, applied.as_ref());
+            // One that is not what is wanted may run what was wanted before, which is what holds data.
+            let ran = applied.as_ref().filter(|_| goes_on).or(marked.as_ref()).or(applied.as_ref());
+            self.driver.watch_orphan(record, ran);
             if goes_on {
                 tracing::info!(pid, "taking over the workload of a former agent");
             } else {

@@ -129,7 +129,6 @@ mod tests {
             quiesce: None,
             ring: None,
             leave_calls: Vec::new(),
-            flushed: None,
         }
     }
 

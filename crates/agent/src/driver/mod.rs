@@ -230,7 +230,7 @@ impl Driver {
         let keeper = self.settings.log.as_deref().map(|path| task(Log::of_orphan(path).keep_small()));
         self.running = Some(Running {
             order: order.cloned(),
-            flushed: order.and_then(|order| self.launch(order, &self.live()).ok()?.flushed),
+            flushed: order.and_then(|order| self.workload.flushed(&order.assignment, &order.cluster)),
             record: Some(record.clone()),
             tasks: [watch].into_iter().chain(keeper).collect(),
             ..Running::new(0, Process::Orphan(record))
@@ -348,7 +348,7 @@ impl Driver {
         self.running = Some(Running {
             order: Some(Arc::clone(order)),
             record,
-            flushed: launch.flushed,
+            flushed: self.workload.flushed(&order.assignment, &order.cluster),
             tasks: [task(watch)].into_iter().chain(keeper).collect(),
             ..Running::new(process, Process::Child(pid))
         });

@@ -22,8 +22,9 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(10);
 /// How long requests that are under way may keep the old workers until the new document counts as taken up: whoever is not in it any more may be
-/// stopped then. Live tails and the like go on for longer.
-const UNDER_WAY: Duration = Duration::from_secs(5);
+/// stopped then. Queries take seconds, on a busy machine more; as long as Kubernetes gives a pod to end. Live tails and the like go on for
+/// longer.
+const UNDER_WAY: Duration = Duration::from_secs(30);
 /// The title that a worker gives itself at the moment in which it closes its listening sockets.
 const WORKER_ENDS: &[u8] = b"nginx: worker process is shutting down";
 
@@ -59,7 +60,11 @@ pub(crate) async fn reload(
     let settle = if old_workers.is_empty() { Duration::from_millis(SETTLE_MS) } else { Duration::ZERO };
     // Since when the new generation alone has answered.
     let mut alone: Option<Instant> = None;
-    while Instant::now() < deadline {
+    let goes_on = |alone: Option<Instant>| match alone {
+        None => Instant::now() < deadline,
+        Some(since) => since.elapsed() < UNDER_WAY + TIMEOUT,
+    };
+    while goes_on(alone) {
         // Workers of the old generation take most of the connections until they end.
         let has_new_workers = || children::children_of(&master).iter().any(|w| !old_workers.contains(w));
         if only_adds && !old_workers.is_empty() && has_new_workers() {

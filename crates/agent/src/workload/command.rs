@@ -71,7 +71,6 @@ impl Workload for Command {
             quiesce: None,
             ring: None,
             leave_calls: Vec::new(),
-            flushed: None,
         })
     }
 

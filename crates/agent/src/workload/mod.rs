@@ -32,6 +32,11 @@ pub trait Workload: fmt::Debug + Send + Sync {
         directory: &Path,
     ) -> Result<Launch, LaunchError>;
 
+    /// How to see that a process for `assignment` that was asked to end holds nothing any more. Absent: it ends by itself then.
+    fn flushed(&self, _assignment: &Assignment, _cluster: &ClusterData) -> Option<Flushed> {
+        None
+    }
+
     /// What the process of this assignment, which has ended, holds on its disk that is not in the object store, in one line.
     fn held(
         &self,
@@ -70,8 +75,6 @@ pub struct Launch {
     pub ring: Option<Ring>,
     /// What to call, in order, before a unit that leaves for good is asked to end.
     pub leave_calls: Vec<Call>,
-    /// How to see that a process that was asked to end holds nothing any more. Absent: it ends by itself then.
-    pub flushed: Option<Flushed>,
 }
 
 /// How to have a process upload what it holds while it answers queries.

@@ -98,12 +98,15 @@ impl Workload for Product {
             files,
             links: Vec::new(),
             probe: Probe::Http { port: HTTP_PORT, path: product.ready_path().to_owned() },
-            flushed: product.flushed(&assignment.roles).map(|page| Flushed { port: HTTP_PORT, page }),
             quiesce: product.quiesce(&assignment.roles).map(|how| Quiesce { port: HTTP_PORT, how }),
             ring: shows_ring(cluster, &assignment.roles)
                 .then(|| Ring { port: HTTP_PORT, page: product.ring() }),
             leave_calls: product.leave_calls(&assignment.roles).iter().map(call).collect(),
         })
+    }
+
+    fn flushed(&self, assignment: &Assignment, cluster: &ClusterData) -> Option<Flushed> {
+        product(cluster).flushed(&assignment.roles).map(|page| Flushed { port: HTTP_PORT, page })
     }
 
     fn held(

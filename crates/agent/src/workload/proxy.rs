@@ -75,7 +75,6 @@ impl Workload for Proxy {
             quiesce: None,
             ring: None,
             leave_calls: Vec::new(),
-            flushed: None,
         })
     }
 

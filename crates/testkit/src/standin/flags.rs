@@ -17,6 +17,8 @@ pub struct Flags {
     pub ready_after: Duration,
     /// `--ring NAME[,NAME]`: shows a ring with these names, and forgets those that it is told to.
     pub ring: Vec<String>,
+    /// `--services TEXT`: what the page of a product's services says.
+    pub services: String,
     /// `--stop-after MS`: how long it takes to end once asked.
     pub stop_after: Duration,
     /// `--ignore-signals`: notes them, and does not end.
@@ -59,6 +61,7 @@ impl Flags {
                 "--listen" => flags.listen = Some(value()?.parse()?),
                 "--ready-after" => flags.ready_after = ms(value()?.parse()?),
                 "--ring" => flags.ring = value()?.split(',').map(str::to_owned).collect(),
+                "--services" => flags.services = value()?,
                 "--stop-after" => flags.stop_after = ms(value()?.parse()?),
                 "--ignore-signals" => flags.ignore_signals = true,
                 "--die" => flags.die = Some((ms(value()?.parse()?), value()?.parse()?)),

@@ -63,6 +63,7 @@ fn serve(flags: &Flags, mut stream: TcpStream, started: Instant, places: &Places
             let shards: Vec<_> = places.iter().map(|name| json!({"id": name, "state": "ACTIVE"})).collect();
             ("200 OK", json!({ "shards": shards }).to_string())
         }
+        ("GET", _) if path.ends_with("/services") => ("200 OK", flags.services.clone()),
         _ => ("200 OK", String::new()),
     };
     write!(
