@@ -101,6 +101,9 @@ fn follow_without_a_gap(cluster: &mut Cluster) -> bool {
     let (mut came, mut ran, mut stopped) = (false, false, false);
     follow(cluster, |cluster, plan, changes| {
         assert_eq!(unserved(&cluster.observed), RoleSet::new(), "{}", plan.status);
+        for document in plan.balancer_cluster.iter().flat_map(|cluster| cluster.documents.values()) {
+            assert!(!document.contains("no ready unit has the role"), "{}: {document}", plan.status);
+        }
         let there = cluster.observed.workers.iter().find(|(_, worker)| worker.temporary);
         came |= there.is_some();
         let mut units = there.into_iter().flat_map(|(_, worker)| worker.units.values());
