@@ -143,6 +143,20 @@ impl Unit {
         command
     }
 
+    /// The log of workloads whose agents are [`with_log`](Self::with_log).
+    #[must_use]
+    pub fn workload_log(&self) -> PathBuf {
+        self.directory.path().join("workload.log")
+    }
+
+    /// Starts an agent around a stand-in for Mimir that has a log of its own, so that it can outlive its agent.
+    #[must_use]
+    pub fn with_log(&self, flags: &str) -> Process {
+        let mut command = self.mimir(flags);
+        command.arg("--log").arg(self.workload_log());
+        self.spawn(command)
+    }
+
     /// Starts a command that ends with the test.
     #[must_use]
     pub fn spawn(&self, mut command: Command) -> Process {

@@ -203,7 +203,7 @@ fn resident(pid: Pid) -> u64 {
 #[tokio::test]
 async fn a_flood_of_output_neither_stops_the_agent_nor_fills_its_memory() {
     let unit = Unit::new();
-    let log = unit.directory.path().join("workload.log");
+    let log = unit.workload_log();
     let agent = unit.spawn(unit.fixed(&["--log", log.to_str().unwrap()], "--flood --endless-line"));
     let mut coordinator = unit.coordinator().await;
     coordinator.send(&start(1)).await;
@@ -300,14 +300,9 @@ async fn the_next_agent_ends_the_orphan(noted: bool) {
 #[tokio::test]
 async fn after_a_kill_of_the_agent_the_workload_goes_on_and_the_next_agent_takes_it_over() {
     let unit = Unit::new();
-    let log = unit.directory.path().join("workload.log");
-    let agent_with_log = |flags: &str| {
-        let mut command = unit.mimir(flags);
-        command.arg("--log").arg(&log);
-        unit.spawn(command)
-    };
+    let log = unit.workload_log();
     let written = || fs::metadata(&log).map_or(0, |metadata| metadata.len());
-    let mut agent = agent_with_log("--chat 50 --stop-after 300");
+    let mut agent = unit.with_log("--chat 50 --stop-after 300");
     let mut coordinator = unit.coordinator().await;
     coordinator.send(&update(7, "a: 1\n", &[Role::Ingester], Run::Start)).await;
     coordinator.running(7).await;
@@ -325,7 +320,7 @@ async fn after_a_kill_of_the_agent_the_workload_goes_on_and_the_next_agent_takes
     wait_until("much more output", SOON, much).await.unwrap();
     assert!(is_alive(orphan));
 
-    let mut agent = agent_with_log("--lines 30 --die 1000 3");
+    let mut agent = unit.with_log("--lines 30 --die 1000 3");
     let mut coordinator = unit.coordinator().await;
     let first = coordinator.next().await.unwrap();
     assert_eq!((first.epoch, first.service, first.ready), (7, Service::Running, true));
@@ -336,7 +331,7 @@ async fn after_a_kill_of_the_agent_the_workload_goes_on_and_the_next_agent_takes
 
     // Once more, and the process with it while nobody looks: the next one notices.
     agent.stop(Signal::SIGKILL, SOON).await.unwrap();
-    let mut agent = agent_with_log("--lines 30 --die 1000 3");
+    let mut agent = unit.with_log("--lines 30 --die 1000 3");
     let mut coordinator = unit.coordinator().await;
     assert!(coordinator.next().await.unwrap().ready);
     kill(orphan, Signal::SIGKILL).unwrap();
@@ -357,13 +352,7 @@ async fn after_a_kill_of_the_agent_the_workload_goes_on_and_the_next_agent_takes
 #[tokio::test]
 async fn a_process_that_was_asked_to_end_or_that_is_not_what_is_wanted_is_not_taken_over() {
     let unit = Unit::new();
-    let log = unit.directory.path().join("workload.log");
-    let agent_with_log = |flags: &str| {
-        let mut command = unit.mimir(flags);
-        command.arg("--log").arg(&log);
-        unit.spawn(command)
-    };
-    let mut agent = agent_with_log("--stop-after 1000");
+    let mut agent = unit.with_log("--stop-after 1000");
     let mut coordinator = unit.coordinator().await;
     coordinator.send(&update(1, "a: 1\n", &[Role::Ingester], Run::Start)).await;
     coordinator.running(1).await;
@@ -372,7 +361,7 @@ async fn a_process_that_was_asked_to_end_or_that_is_not_what_is_wanted_is_not_ta
     coordinator.report("an end that was asked for", |r| r.service == Service::Stopping).await;
     let first = unit.pids("start");
     agent.stop(Signal::SIGKILL, SOON).await.unwrap();
-    let mut agent = agent_with_log("--stop-after 1000");
+    let mut agent = unit.with_log("--stop-after 1000");
     let mut coordinator = unit.coordinator().await;
     let report = coordinator.running(2).await;
     assert_eq!(report.applied.unwrap().revision, revision("a: 2\n"));
@@ -388,7 +377,7 @@ async fn a_process_that_was_asked_to_end_or_that_is_not_what_is_wanted_is_not_ta
     .unwrap();
     agent.stop(Signal::SIGKILL, SOON).await.unwrap();
     let second = unit.pids("start");
-    let _agent = agent_with_log("");
+    let _agent = unit.with_log("");
     let mut coordinator = unit.coordinator().await;
     assert_eq!(coordinator.next().await.unwrap().service, Service::Stopping);
     coordinator.running(2).await;

@@ -7,7 +7,9 @@ use anyhow::{Context as _, ensure};
 use muster_testkit::model::{Model, is_active};
 use muster_testkit::wait_until;
 use muster_tests::traffic::Traffic;
-use muster_tests::{ACTIVE, SAID, documents, model, monolithic, nothing_left, refused, says, unchanged};
+use muster_tests::{
+    ACTIVE, SAID, documents, model, monolithic, nothing_left, refused, replaced, says, unchanged,
+};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -360,11 +362,7 @@ async fn a_killed_up_leaves_everything_serving_and_the_next_takes_over() -> anyh
     // It runs what is wanted, so it is supervised by the next agent as it is.
     ensure!(model.process("mimir", "mimir-worker/0")?.pid == orphan.pid, "the workload was started anew");
     kill(orphan.pid, Signal::SIGKILL)?;
-    wait_until("the process to be started again", SAID, async || {
-        let now = model.process("mimir", "mimir-worker/0").ok()?;
-        (now.pid != orphan.pid).then_some(())
-    })
-    .await?;
+    replaced(&model, "mimir", "mimir-worker/0", &orphan).await?;
     model.wait_active(ACTIVE).await?;
     traffic.flows().await?;
 

@@ -73,7 +73,6 @@ async fn every_killed_process_comes_back_and_nothing_acknowledged_is_lost() -> a
     ] {
         let workload = model.process(program, unit)?;
         kill_one(&model, agent, unit).await?;
-        model.wait_active(ACTIVE).await?;
         ensure!(model.process(program, unit)?.pid == workload.pid, "{unit} runs another {program}");
         traffic.flows().await?;
     }

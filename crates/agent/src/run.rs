@@ -168,15 +168,15 @@ impl Agent {
             record.kill_rest();
             let _ = self.state.save_process(None);
         }
-        let goes_on =
-            alive.as_ref().zip(applied.as_ref()).is_some_and(|(r, order)| self.driver.serves(r, order));
+        let found = alive.as_ref().zip(applied.as_ref());
+        let goes_on = found.and_then(|(record, order)| self.driver.goes_on(record, order));
         if let Some(record) = alive {
             let (pid, kill_delay) = (record.pid, Duration::from_millis(record.kill_delay_ms));
             let stop_signal = record.stop_signal();
             // One that is not what is wanted may run what was wanted before, which is what holds data.
-            let ran = applied.as_ref().filter(|_| goes_on).or(marked.as_ref()).or(applied.as_ref());
+            let ran = applied.as_ref().filter(|_| goes_on.is_some()).or(marked.as_ref()).or(applied.as_ref());
             self.driver.watch_orphan(record, ran);
-            if goes_on {
+            if goes_on.is_some() {
                 tracing::info!(pid, "taking over the workload of a former agent");
             } else {
                 tracing::info!(pid, "ending the workload of a former agent");
@@ -186,13 +186,13 @@ impl Agent {
         if let Some(order) = marked {
             self.handle(Event::Holds(order));
         }
-        match applied {
-            Some(order) if goes_on => {
-                let ready = self.driver.watch_ready(&order).await;
+        match (applied, goes_on) {
+            (Some(order), Some(probe)) => {
+                let ready = self.driver.watch_ready(probe).await;
                 self.handle(Event::TakenOver { order, ready });
             }
-            Some(order) => self.handle(Event::Restored(order)),
-            None => {}
+            (Some(order), None) => self.handle(Event::Restored(order)),
+            (None, _) => {}
         }
     }
 

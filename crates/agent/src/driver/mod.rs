@@ -42,7 +42,7 @@ use crate::Settings;
 use crate::machine::backoff::Jitter;
 use crate::machine::{Event, Order, Outcome, ProcessNumber, StopSignal};
 use crate::state::State;
-use crate::workload::{Call, Flushed, Launch, Workload, document};
+use crate::workload::{Call, Launch, Probe, Workload, document};
 
 /// How long output is read after the end of the process that wrote it: a descendant may hold the pipe for ever.
 const DRAIN_OUTPUT: Duration = Duration::from_millis(200);
@@ -115,7 +115,6 @@ struct Running {
     order: Option<Arc<Order>>,
     /// What is noted of it for the next agent, where the kernel tells it from others.
     record: Option<ProcessRecord>,
-    flushed: Option<Flushed>,
     /// Has it take data, or not.
     quieting: Option<Task>,
     /// Has it forget who is gone.
@@ -166,7 +165,6 @@ impl Running {
             process,
             order: None,
             record: None,
-            flushed: None,
             quieting: None,
             forgetting: None,
             tasks: Vec::new(),
@@ -209,13 +207,14 @@ impl Driver {
         launch(&*self.workload, &self.settings, &order.assignment, &order.cluster, directory)
     }
 
-    /// Whether a process that a former agent left is the one that an order asks for, so that nothing needs to be started anew. One whose
-    /// output nobody takes any more would not live on.
-    pub(crate) fn serves(&self, record: &ProcessRecord, order: &Order) -> bool {
-        let launch = self.launch(order, &self.live());
-        self.settings.log.is_some()
-            && order.assignment.run == Run::Start
-            && launch.is_ok_and(|launch| record.runs == Some(Runs::new(&launch, order)))
+    /// How to see whether a process that a former agent left is ready, if it is the one that an order asks for, so that nothing needs to be
+    /// started anew. One whose output nobody takes any more would not live on.
+    pub(crate) fn goes_on(&self, record: &ProcessRecord, order: &Order) -> Option<Probe> {
+        if self.settings.log.is_none() || order.assignment.run != Run::Start {
+            return None;
+        }
+        let launch = self.launch(order, &self.live()).ok()?;
+        (record.runs == Some(Runs::new(&launch, order))).then_some(launch.probe)
     }
 
     /// Takes over a process that a former agent left, as number 0. `order`: what it was started for, as far as anybody knows.
@@ -230,7 +229,6 @@ impl Driver {
         let keeper = self.settings.log.as_deref().map(|path| task(Log::of_orphan(path).keep_small()));
         self.running = Some(Running {
             order: order.cloned(),
-            flushed: order.and_then(|order| self.workload.flushed(&order.assignment, &order.cluster)),
             record: Some(record.clone()),
             tasks: [watch].into_iter().chain(keeper).collect(),
             ..Running::new(0, Process::Orphan(record))
@@ -238,12 +236,10 @@ impl Driver {
     }
 
     /// Watches whether a process is ready that was taken over to go on. Says whether it is now.
-    pub(crate) async fn watch_ready(&mut self, order: &Order) -> bool {
-        let Some(launch) = self.launched(order) else { return false };
+    pub(crate) async fn watch_ready(&mut self, probe: Probe) -> bool {
         let address = self.settings.address;
-        let is_ready = probe::is_ready(&launch.probe, address).await;
-        let watch =
-            probe::watch(0, launch.probe, address, is_ready, self.tail_of_orphan(), self.events.clone());
+        let is_ready = probe::is_ready(&probe, address).await;
+        let watch = probe::watch(0, probe, address, is_ready, self.tail_of_orphan(), self.events.clone());
         if let Some(running) = &mut self.running {
             running.tasks.push(task(watch));
         }
@@ -348,7 +344,6 @@ impl Driver {
         self.running = Some(Running {
             order: Some(Arc::clone(order)),
             record,
-            flushed: self.workload.flushed(&order.assignment, &order.cluster),
             tasks: [task(watch)].into_iter().chain(keeper).collect(),
             ..Running::new(process, Process::Child(pid))
         });
@@ -400,9 +395,11 @@ impl Driver {
         self.is_to_end(process);
         self.signal(process, signal);
         let (events, address) = (self.events.clone(), self.settings.address);
+        let workload = Arc::clone(&self.workload);
         let Some(running) = self.running(process) else { return };
         (running.quieting, running.forgetting) = (None, None);
-        if let Some(flushed) = running.flushed.take() {
+        let ran = running.order.as_deref();
+        if let Some(flushed) = ran.and_then(|order| workload.flushed(&order.assignment, &order.cluster)) {
             running.tasks.push(task(async move {
                 let at = SocketAddr::new(address, flushed.port);
                 loop {

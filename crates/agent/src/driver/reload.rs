@@ -55,13 +55,13 @@ pub(crate) async fn reload(
         return Err("nginx ended before it could be reloaded".to_owned());
     }
     let expected = ready_body(new);
-    let deadline = Instant::now() + TIMEOUT;
+    let began = Instant::now();
     // Where the kernel does not list children, only time tells that the old generation has stopped accepting.
     let settle = if old_workers.is_empty() { Duration::from_millis(SETTLE_MS) } else { Duration::ZERO };
     // Since when the new generation alone has answered.
     let mut alone: Option<Instant> = None;
     let goes_on = |alone: Option<Instant>| match alone {
-        None => Instant::now() < deadline,
+        None => began.elapsed() < TIMEOUT,
         Some(since) => since.elapsed() < UNDER_WAY + TIMEOUT,
     };
     while goes_on(alone) {
@@ -87,7 +87,7 @@ pub(crate) async fn reload(
         }
         sleep(PAUSE).await;
     }
-    Err(format!("nginx did not take over revision {new} within {} s", TIMEOUT.as_secs()))
+    Err(format!("nginx did not take over revision {new} within {} s", began.elapsed().as_secs()))
 }
 
 /// Whether an nginx worker takes no more connections: it has ended, or its title says that it is about to.

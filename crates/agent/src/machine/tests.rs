@@ -952,14 +952,7 @@ fn a_process_of_a_former_agent_ends_before_the_restored_one_starts() {
     assert_eq!(machine.handle(Event::Restored(order(start(4, 0))), MS), []);
     assert_eq!(machine.deadline(), Some(MS * 101));
     assert_eq!(machine.handle(Event::Timer, MS * 101), [Action::Kill(0)]);
-    let exited = Event::Exited {
-        process: 0,
-        cause: String::new(),
-        success: false,
-        lines: vec![],
-        jitter: Jitter::default(),
-    };
-    assert_eq!(machine.handle(exited, MS * 102), [Action::Spawn(1, order(start(4, 0)))]);
+    assert_eq!(machine.handle(exited(0, false), MS * 102), [Action::Spawn(1, order(start(4, 0)))]);
     assert_eq!(machine.epoch(), 4);
     assert_eq!(machine.restarts(), 0);
 }
@@ -976,14 +969,7 @@ fn a_process_of_a_former_agent_goes_on_if_it_is_what_is_wanted() {
     // The same again starts nothing; an end does.
     let again = order(Ask { epoch: 5, data: true, ..start(4, 0) });
     assert_eq!(machine.handle(Event::Assigned(Arc::clone(&again)), MS), [Action::Keep(Arc::clone(&again))]);
-    let exited = Event::Exited {
-        process: 0,
-        cause: String::new(),
-        success: false,
-        lines: vec![],
-        jitter: Jitter::default(),
-    };
-    assert_eq!(machine.handle(exited, MS * 2), []);
+    assert_eq!(machine.handle(exited(0, false), MS * 2), []);
     let due = machine.deadline().unwrap();
     assert_eq!(machine.handle(Event::Timer, due), [Action::Spawn(1, again)]);
     assert_eq!(machine.restarts(), 1);
