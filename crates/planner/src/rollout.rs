@@ -508,6 +508,18 @@ impl<'a> Renewals<'a> {
     }
 }
 
+/// What a unit runs now and goes on to run, both in the product's own terms.
+struct Change {
+    current: RoleSet,
+    kept: RoleSet,
+}
+
+impl Change {
+    fn gives_up(&self) -> RoleSet {
+        self.current.difference(&self.kept)
+    }
+}
+
 /// How many units each role can spare.
 struct Budget<'a> {
     /// Units by role that may still be taken away.
@@ -522,6 +534,8 @@ struct Budget<'a> {
     required: &'a RoleSet,
     /// The roles that a temporary worker would serve, or does.
     stand_in: RoleSet,
+    /// Whether a temporary worker is yet to come, for a unit that gives up data beside a role which nobody else serves.
+    awaits_stand_in: bool,
     leeway: Leeway,
 }
 
@@ -600,25 +614,54 @@ impl<'a> Budget<'a> {
         } else {
             RoleSet::new()
         };
-        Self { spare, ready, intended, serving, required: &line.table.required, stand_in, leeway }
+        let required = &line.table.required;
+        let mut budget =
+            Self { spare, ready, intended, serving, required, stand_in, awaits_stand_in: false, leeway };
+        budget.awaits_stand_in = !budget.stand_in.is_empty()
+            && members.iter().any(|member| match &member.want {
+                Want::Run(roles) if member.unit.is_ready() => {
+                    let change =
+                        Change { current: expand(member.unit.current_roles()), kept: expand(roles.clone()) };
+                    budget.leaves_data_gap(&change, line)
+                }
+                _ => false,
+            });
+        budget
+    }
+
+    /// Whether a unit that changes so gives up data beside a required role that nobody else serves but a temporary worker would. That
+    /// takes as long as the object store does, and what it keeps is nobody's meanwhile.
+    fn leaves_data_gap(&self, change: &Change, line: &Line) -> bool {
+        change.gives_up().iter().any(|role| line.workload.holds_data(role)) && self.keeps_alone(change)
+    }
+
+    /// Whether a unit that changes so keeps a required role that nobody else serves but a temporary worker would.
+    fn keeps_alone(&self, change: &Change) -> bool {
+        let is_alone = |role: Role| {
+            let serving = self.serving.get(&role).copied().unwrap_or(0);
+            self.required.contains(role) && serving <= 1
+        };
+        change
+            .current
+            .iter()
+            .any(|role| change.kept.contains(role) && is_alone(role) && self.stand_in.contains(role))
     }
 
     /// Takes the unit away from every role that it runs, if each can spare it.
     fn take(&mut self, member: &Member<'_>, next: &Assignment, line: &Line) -> bool {
-        let current = line.table.expand(&member.unit.current_roles());
-        let kept = if next.run == Run::Start { line.table.expand(&next.roles) } else { RoleSet::new() };
+        let change = Change {
+            current: line.table.expand(&member.unit.current_roles()),
+            kept: if next.run == Run::Start { line.table.expand(&next.roles) } else { RoleSet::new() },
+        };
         let count = |of: &BTreeMap<Role, u32>, role: Role| of.get(&role).copied().unwrap_or(0);
-        let spared = current.iter().all(|role| count(&self.spare, role) > 0);
-        let given_up = current.difference(&kept);
+        let spared = change.current.iter().all(|role| count(&self.spare, role) > 0);
+        let given_up = change.gives_up();
         let itself = u32::from(member.stands_in());
         let is_taken =
             given_up.iter().all(|role| count(&self.intended, role) == 0 || count(&self.ready, role) > itself);
-        // To give up what holds data takes as long as the object store does, and what it keeps is nobody's meanwhile.
-        let is_alone = |role: Role| self.required.contains(role) && count(&self.serving, role) <= 1;
-        let leaves_gap = given_up.iter().any(|role| line.workload.holds_data(role))
-            && current
-                .iter()
-                .any(|role| kept.contains(role) && is_alone(role) && self.stand_in.contains(role));
+        // A temporary worker that comes anyway comes before the first unit is away that it can stand in for.
+        let leaves_gap = self.leaves_data_gap(&change, line)
+            || (self.awaits_stand_in && change.current != change.kept && self.keeps_alone(&change));
         let needs = if is_taken && !leaves_gap {
             Leeway::None
         } else if leaves_gap {
@@ -635,14 +678,14 @@ impl<'a> Budget<'a> {
         if needs > Leeway::None {
             self.leeway = Leeway::None;
         }
-        for role in current.iter() {
+        for role in change.current.iter() {
             for units in [&mut self.spare, &mut self.serving] {
                 if let Some(units) = units.get_mut(&role) {
                     *units = units.saturating_sub(1);
                 }
             }
             // A unit that restarts with a role is not there for others to lean on meanwhile.
-            if (kept.contains(role) || member.stands_in())
+            if (change.kept.contains(role) || member.stands_in())
                 && let Some(ready) = self.ready.get_mut(&role)
             {
                 *ready = ready.saturating_sub(1);

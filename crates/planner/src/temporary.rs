@@ -3,6 +3,7 @@
 //!
 //! Units that trade wait for each other: each gives up a role that another is yet to take. A unit that gives up data answers nothing until
 //! the object store has it. The plan asks for a temporary worker then, and once that is ready the ordinary budget lets them go one by one.
+//! What starts anew on the way with a role that nobody else serves waits for it too, but is no reason for it.
 //! When all others are at rest it is removed as any worker is: it uploads what it holds first. It is a worker like others, but what it runs
 //! covers nothing: nobody asked for it.
 //!

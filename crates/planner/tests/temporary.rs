@@ -138,13 +138,15 @@ fn units_that_trade_roles_are_stood_in_for() {
 /// To give up data takes as long as the object store does. What such a unit keeps is served meanwhile.
 #[test]
 fn it_stands_in_for_the_only_unit_of_a_role_that_gives_up_data_beside_it() {
-    for read_hold in [ReadHold::Never, ReadHold::Auto] {
+    let one_and_many = [(ReadHold::Never, 1), (ReadHold::Never, 2), (ReadHold::Auto, 1), (ReadHold::Auto, 2)];
+    for (read_hold, backends) in one_and_many {
         let mut cluster =
-            Cluster::new(&[("r", worker(1, &["read", "write"])), ("b", worker(2, &["backend"]))]);
+            Cluster::new(&[("r", worker(1, &["read", "write"])), ("b", worker(backends, &["backend"]))]);
         cluster.settle();
         set(&mut cluster, Transitions { read_hold, ..Transitions::default() });
         cluster.worker("r").spec.roles = worker(1, &["read"]).roles;
-        cluster.worker("b").spec.roles = worker(2, &["backend", "write"]).roles;
+        cluster.worker("b").spec.roles = worker(backends, &["backend", "write"]).roles;
+        // It comes before the only `backend` starts anew, for which alone it would not.
         assert!(follow_without_a_gap(&mut cluster));
         assert_eq!(cluster.status(), "active");
         // A hold of its own for each of the two that give up data: that the other one comes changes nothing for the first.
@@ -201,6 +203,11 @@ fn it_comes_for_no_other_change() {
     let mut replaced = lean();
     replaced.worker("a").removing = true;
     replaced.deploy("d", worker(1, &["write"]));
+    // The only unit with a role gets another one beside it, and nobody gives up data.
+    let mut more = lean();
+    more.worker("b").spec.roles = worker(1, &["backend", "write"]).roles;
+    follow(&mut more, |cluster, _, _| assert!(!has_temporary(cluster)));
+    assert_eq!(more.status(), "active");
     for mut cluster in [many, split, replaced, scalable()] {
         assert!(!follow_without_a_gap(&mut cluster));
         assert_eq!(cluster.status(), "active");

@@ -14,7 +14,7 @@ use muster_testkit::kubernetes::Level;
 use muster_tests::kubernetes::{Operator, Site, s3_secret};
 use serde_json::json;
 
-use super::bare::{Bare, beside};
+use super::bare::{Bare, timed};
 use super::deployment::{coordinator, worker};
 use super::{mebibytes, percentile, shipped, status};
 use crate::Figure;
@@ -22,6 +22,7 @@ use crate::Figure;
 const NAMESPACE: &str = "fleet";
 const COORDINATORS: usize = 100;
 const WORKERS: usize = 10;
+/// On a machine like that on which the kit was measured, see [`timed`].
 const BAR: Duration = Duration::from_secs(60);
 const MEMORY_BAR: f64 = 80.0;
 /// How many rounds of two bare writes are measured before.
@@ -138,15 +139,7 @@ pub(super) async fn figures() -> anyhow::Result<Vec<Figure>> {
     drop(operator);
     let cold = format!("{COORDINATORS} coordinators × {WORKERS} workers, cold start: all decided");
     let edited = "the same when all is there and each coordinator was edited".to_owned();
-    let times = [(cold, decided), (edited, again)].map(|(what, time)| {
-        let figure = Figure {
-            what,
-            measured: format!("{:.1} s", time.as_secs_f64()),
-            bar: format!("{} s", BAR.as_secs()),
-            holds: time <= BAR,
-        };
-        [figure, beside(time, bare, None)]
-    });
+    let times = [(cold, decided), (edited, again)].map(|(what, time)| timed(what, time, bare, BAR));
     let mut figures: Vec<Figure> = times.into_iter().flatten().collect();
     figures.push(Figure {
         what: "operator of the fleet, most resident memory until all is active".to_owned(),

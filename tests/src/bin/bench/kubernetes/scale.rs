@@ -9,7 +9,7 @@ use muster_tests::kubernetes::Site;
 use serde_json::json;
 
 use super::audit::Audit;
-use super::bare::{Bare, beside};
+use super::bare::{Bare, timed};
 use super::deployment::{base, settled};
 use super::percentile;
 use super::watched::Watched;
@@ -22,6 +22,7 @@ const EDITS: u32 = 100;
 const REST: Duration = Duration::from_millis(1200);
 /// So many units are added one by one, then all but one are taken away again.
 const ROUND: u32 = 10;
+/// On a machine like that on which the kit was measured, see [`timed`].
 const MEDIAN_BAR: Duration = Duration::from_millis(15);
 const NINETY_BAR: Duration = Duration::from_millis(30);
 
@@ -66,13 +67,7 @@ pub(super) async fn figures(site: &Site, audit: &Audit, bare: &mut Bare) -> anyh
         milliseconds(baseline[0])
     );
     let figures = [("p50", median, MEDIAN_BAR), ("p90", ninety, NINETY_BAR)].map(|(which, time, bar)| {
-        let figure = Figure {
-            what: format!("spec.units edit to StatefulSet patched, {which} of {EDITS}"),
-            measured: milliseconds(time),
-            bar: milliseconds(bar),
-            holds: time <= bar,
-        };
-        [figure, beside(time, bare, None)]
+        timed(format!("spec.units edit to StatefulSet patched, {which} of {EDITS}"), time, bare, bar)
     });
     Ok(figures.into_iter().flatten().collect())
 }
