@@ -334,12 +334,18 @@ impl Seen {
 }
 
 /// A unit that records what it is sent. `?delay=MS` makes its answer late, `?status=CODE` sets its code, with `?early=1`
-/// it answers before it has the body, and with `?drop=1` it closes the connection without an answer.
+/// it answers before it has the body, with `?drop=1` it closes the connection without an answer, and with `?pause=MS` its answer
+/// has [`PAUSING`] bytes, of which the second half comes so much later.
 struct Stub {
     address: Ipv4Addr,
     seen: Arc<Mutex<Vec<Seen>>>,
     accepting: JoinHandle<()>,
 }
+
+/// Twice what Go's servers send at once, which is a buffer of nginx by default.
+const PAUSING: usize = 2 * 4096;
+/// What of it is the body.
+const PAUSING_BODY: usize = PAUSING - "HTTP/1.1 200 Stub\r\nContent-Length: 8150\r\n\r\n".len();
 
 impl Stub {
     async fn start() -> Self {
@@ -408,6 +414,7 @@ async fn serve(mut stream: TcpStream, seen: Arc<Mutex<Vec<Seen>>>) -> Option<()>
         }
         buffer.drain(..request.body);
         let (delay, status) = (request.order("delay"), request.order("status").unwrap_or(200));
+        let pause = request.order("pause");
         let dropped = request.order("drop").is_some();
         seen.lock().ok()?.push(request);
         if dropped {
@@ -415,6 +422,16 @@ async fn serve(mut stream: TcpStream, seen: Arc<Mutex<Vec<Seen>>>) -> Option<()>
         }
         if let Some(delay) = delay {
             tokio::time::sleep(Duration::from_millis(delay)).await;
+        }
+        if let Some(pause) = pause {
+            let head = format!("HTTP/1.1 200 Stub\r\nContent-Length: {PAUSING_BODY}\r\n\r\n");
+            let mut answer = head.into_bytes();
+            answer.resize(PAUSING, b'.');
+            let (now, later) = answer.split_at(PAUSING / 2);
+            stream.write_all(now).await.ok()?;
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+            stream.write_all(later).await.ok()?;
+            return None;
         }
         let answer = format!("HTTP/1.1 {status} Stub\r\nContent-Length: 3\r\n\r\nok\n");
         stream.write_all(answer.as_bytes()).await.ok()?;
@@ -864,6 +881,22 @@ async fn a_query_that_runs_through_a_reload_ends_well() {
     // A connection that was opened before the reload, and not used, is served.
     early.send("GET /ready HTTP/1.1\r\nHost: x").await;
     assert_eq!(early.answer().await.status, 200);
+}
+
+#[tokio::test]
+async fn an_answer_that_pauses_at_a_full_buffer_is_not_cut_by_a_reload() {
+    let stub = Stub::start().await;
+    let mut nginx = Nginx::start(&text(ROUTES, &upstreams([&stub]), false)).await;
+    let mut kept = Kept::connect(&nginx).await;
+    kept.send("GET /prometheus?pause=2000 HTTP/1.1\r\nHost: x").await;
+    let started = Instant::now();
+    let answer = kept.answer().await;
+    assert_eq!((answer.status, answer.header("content-length")), (200, vec![&*PAUSING_BODY.to_string()]));
+    nginx.reload(&text(ROUTES, &Upstreams::new(), false), true).await;
+    assert!(started.elapsed() < Duration::from_millis(1900), "the reload does not wait for the answer");
+    let mut rest = Vec::new();
+    kept.0.read_to_end(&mut rest).await.expect("the rest comes");
+    assert_eq!(answer.body.len() + rest.len(), PAUSING_BODY);
 }
 
 // TLS --------------------------------------------------------------------------------------------------------------

@@ -100,8 +100,12 @@ fn http_settings(tenant: Tenant) -> Vec<Directive> {
         simple(Name::LargeClientHeaderBuffers, ["4", "64k"]),
         // Larger bodies go through a file in run/body.
         simple(Name::ClientBodyBufferSize, ["1m"]),
-        // Answers never do: the unit waits for a slow client instead.
-        simple(Name::ProxyMaxTempFileSize, ["0"]),
+        // Answers never do: the unit waits for a slow client instead. And buffered answers are cut by reloads: where an answer pauses
+        // when a buffer has just been filled, as Go's do after each 4096 bytes, nginx (1.22 at least) waits for the rest without a timer,
+        // and a worker that is to end, and counts timers, does not wait for it. It would not end an answer that never goes on either.
+        simple(Name::ProxyBuffering, ["off"]),
+        // One read of an answer, which is passed on at once.
+        simple(Name::ProxyBufferSize, ["8k"]),
         simple(Name::ProxyHttpVersion, ["1.1"]),
     ];
     settings.extend(request_headers("", tenant));
