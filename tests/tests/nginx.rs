@@ -334,18 +334,18 @@ impl Seen {
 }
 
 /// A unit that records what it is sent. `?delay=MS` makes its answer late, `?status=CODE` sets its code, with `?early=1`
-/// it answers before it has the body, with `?drop=1` it closes the connection without an answer, and with `?pause=MS` its answer
-/// has [`PAUSING`] bytes, of which the second half comes so much later.
+/// it answers before it has the body, with `?drop=1` it closes the connection without an answer, and with `?pause=MS` it answers with a
+/// body of [`PAUSING_BODY`], and all but the first [`SENT_AT_ONCE`] bytes of the answer come so much later.
 struct Stub {
     address: Ipv4Addr,
     seen: Arc<Mutex<Vec<Seen>>>,
     accepting: JoinHandle<()>,
 }
 
-/// Twice what Go's servers send at once, which is a buffer of nginx by default.
-const PAUSING: usize = 2 * 4096;
-/// What of it is the body.
-const PAUSING_BODY: usize = PAUSING - "HTTP/1.1 200 Stub\r\nContent-Length: 8150\r\n\r\n".len();
+/// What Go's servers send at once, which is a buffer of nginx by default.
+const SENT_AT_ONCE: usize = 4096;
+/// The body of an answer that pauses.
+const PAUSING_BODY: usize = 8000;
 
 impl Stub {
     async fn start() -> Self {
@@ -423,18 +423,16 @@ async fn serve(mut stream: TcpStream, seen: Arc<Mutex<Vec<Seen>>>) -> Option<()>
         if let Some(delay) = delay {
             tokio::time::sleep(Duration::from_millis(delay)).await;
         }
+        let body = if pause.is_some() { ".".repeat(PAUSING_BODY) } else { "ok\n".to_owned() };
+        let answer = format!("HTTP/1.1 {status} Stub\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        let mut answer = answer.as_bytes();
         if let Some(pause) = pause {
-            let head = format!("HTTP/1.1 200 Stub\r\nContent-Length: {PAUSING_BODY}\r\n\r\n");
-            let mut answer = head.into_bytes();
-            answer.resize(PAUSING, b'.');
-            let (now, later) = answer.split_at(PAUSING / 2);
-            stream.write_all(now).await.ok()?;
+            let (first, rest) = answer.split_at(SENT_AT_ONCE);
+            stream.write_all(first).await.ok()?;
             tokio::time::sleep(Duration::from_millis(pause)).await;
-            stream.write_all(later).await.ok()?;
-            return None;
+            answer = rest;
         }
-        let answer = format!("HTTP/1.1 {status} Stub\r\nContent-Length: 3\r\n\r\nok\n");
-        stream.write_all(answer.as_bytes()).await.ok()?;
+        stream.write_all(answer).await.ok()?;
     }
 }
 

@@ -520,6 +520,10 @@ impl Change {
     }
 }
 
+fn count(units: &BTreeMap<Role, u32>, role: Role) -> u32 {
+    units.get(&role).copied().unwrap_or(0)
+}
+
 /// How many units each role can spare.
 struct Budget<'a> {
     /// Units by role that may still be taken away.
@@ -637,10 +641,7 @@ impl<'a> Budget<'a> {
 
     /// Whether a unit that changes so keeps a required role that nobody else serves but a temporary worker would.
     fn keeps_alone(&self, change: &Change) -> bool {
-        let is_alone = |role: Role| {
-            let serving = self.serving.get(&role).copied().unwrap_or(0);
-            self.required.contains(role) && serving <= 1
-        };
+        let is_alone = |role: Role| self.required.contains(role) && count(&self.serving, role) <= 1;
         change
             .current
             .iter()
@@ -653,7 +654,6 @@ impl<'a> Budget<'a> {
             current: line.table.expand(&member.unit.current_roles()),
             kept: if next.run == Run::Start { line.table.expand(&next.roles) } else { RoleSet::new() },
         };
-        let count = |of: &BTreeMap<Role, u32>, role: Role| of.get(&role).copied().unwrap_or(0);
         let spared = change.current.iter().all(|role| count(&self.spare, role) > 0);
         let given_up = change.gives_up();
         let itself = u32::from(member.stands_in());
