@@ -153,21 +153,24 @@ impl Written {
         let waited = waited.await;
         let acknowledged = journal.acknowledged.len();
         let lost = missing.as_ref().map_or(acknowledged, BTreeSet::len);
+        let (gap_from, gap) = journal.longest_gap_from();
         print(&format!(
             "{run}: {} samples sent, {acknowledged} acknowledged, {} requests failed, {} read back after {:.1} s, {lost} lost, \
-             longest write gap {:.1} s",
+             longest write gap {:.1} s, from {:.1} s on",
             journal.attempted,
             journal.failures.len(),
             acknowledged - lost,
             started.elapsed().as_secs_f64(),
-            journal.longest_gap().as_secs_f64(),
+            gap.as_secs_f64(),
+            (gap_from - journal.started).as_secs_f64(),
         ));
-        let mut reasons = BTreeMap::<&str, usize>::new();
+        let mut reasons = BTreeMap::<&str, Vec<String>>::new();
         for failure in &journal.failures {
-            *reasons.entry(&failure.reason).or_default() += 1;
+            let after = (failure.at - journal.started).as_secs_f64();
+            reasons.entry(failure.reason.trim_end()).or_default().push(format!("{after:.1}"));
         }
-        for (reason, count) in reasons {
-            print(&format!("{run}: {count} times {reason}"));
+        for (reason, after) in reasons {
+            print(&format!("{run}: {} times, after {} s: {reason}", after.len(), after.join(", ")));
         }
         if waited.is_ok() {
             return Ok(());

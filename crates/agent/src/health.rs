@@ -15,7 +15,11 @@ pub(crate) struct AgentHealth {
 
 impl Health for AgentHealth {
     fn unready(&self) -> Option<String> {
-        (!self.reports.borrow().ready).then(|| "the workload is not ready".to_owned())
+        let report = self.reports.borrow();
+        if report.ending {
+            return Some("the workload is about to end".to_owned());
+        }
+        (!report.ready).then(|| "the workload is not ready".to_owned())
     }
 
     fn metrics(&self) -> String {

@@ -28,6 +28,10 @@ use crate::workload::Workload;
 /// How long the last report may take.
 const LAST_REPORT: Duration = Duration::from_secs(1);
 
+/// How long a process on a cluster goes on that serves and is about to end. Within it the coordinator hears of it, the load balancers
+/// leave the unit out, and every node knows that a load balancer is none any more; on an idle cluster that takes less than a second.
+const NOTICE: Duration = Duration::from_secs(5);
+
 /// Why an agent cannot work at all. Everything else it reports and lives with.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
@@ -147,7 +151,9 @@ struct Agent {
 
 impl Agent {
     fn new(settings: Arc<Settings>, workload: Arc<dyn Workload>, state: State, driver: Driver) -> Self {
-        let machine = Machine::default();
+        // On one machine, what ends an agent has taken its unit out of the load balancer, or ends that too.
+        let notice = if settings.place.is_some() { NOTICE } else { Duration::ZERO };
+        let machine = Machine::with_notice(notice);
         let problems = BTreeMap::new();
         let reports = watch::Sender::new(report(&settings, &machine, &problems));
         let started = Instant::now();

@@ -147,7 +147,7 @@ impl ObservedUnit {
         let applied = report.applied.as_ref().is_some_and(|a| {
             (a.revision == assigned.revision && a.roles == assigned.roles) || self.refused().is_some()
         });
-        assigned.run == Run::Start && applied && self.answers()
+        assigned.run == Run::Start && applied && self.answers() && !report.ending
     }
 
     /// Whether the unit has said something since it got its last assignment. Until then it may be carrying out an earlier one that was

@@ -182,7 +182,7 @@ pub(crate) fn of_balancer_unit(unit: &ObservedUnit, wanted: bool, gate: Gate) ->
             Some(message) => {
                 Status::new(WorkloadStatus::Blocked, format!("nginx refuses its config: {message}"))
             }
-            None if unit.answers() && !unit.is_ready() => {
+            None if unit.answers() && !unit.is_ready() && !report.ending => {
                 Status::new(WorkloadStatus::Maintenance, "reloading: it serves meanwhile")
             }
             None => of_service(report, unit.assigned.as_ref()),
@@ -224,6 +224,9 @@ fn of_service(report: &Report, assigned: Option<&Assignment>) -> Status {
         }
         _ if changing => {
             Status::new(WorkloadStatus::Maintenance, "restarting with another config or other roles")
+        }
+        Service::Running if report.ending => {
+            Status::new(WorkloadStatus::Maintenance, "ending: it serves until nobody is sent to it")
         }
         Service::Running if report.ready => Status::new(WorkloadStatus::Active, "ready"),
         Service::Starting | Service::Running => {

@@ -386,6 +386,38 @@ fn a_unit_leaves_the_load_balancer_before_it_is_stopped() {
 }
 
 #[test]
+fn a_unit_that_is_about_to_end_leaves_the_load_balancer_and_comes_back() {
+    let mut cluster = scalable();
+    let name = unit("w/1");
+    let address = cluster.unit(&name).address.clone().unwrap();
+    let document = |cluster: &Cluster| {
+        let documents = &cluster.last.as_ref().unwrap().balancer_cluster.as_ref().unwrap().documents;
+        documents.values().next().unwrap().clone()
+    };
+    let ending = |cluster: &mut Cluster, name: &UnitName, ending| {
+        cluster.unit(name).report.as_mut().unwrap().ending = ending;
+        cluster.plan();
+    };
+    assert!(document(&cluster).contains(&format!("{address}:8080")));
+    ending(&mut cluster, &name, true);
+    assert!(!document(&cluster).contains(&format!("{address}:8080")));
+    let said = &cluster.last.as_ref().unwrap().workers[name.application()].unit_statuses[&1];
+    assert_eq!(said.message, "ending: it serves until nobody is sent to it");
+    assert_eq!(cluster.unit(&name).assigned.as_ref().unwrap().run, Run::Start, "it is not told to");
+    // As long as nobody else does what it does, it is asked.
+    let others: Vec<_> = cluster.units().into_iter().filter(|other| *other != name).collect();
+    for other in &others {
+        ending(&mut cluster, other, true);
+    }
+    assert!(document(&cluster).contains(&format!("{address}:8080")));
+    for name in others.iter().chain([&name]) {
+        ending(&mut cluster, name, false);
+    }
+    cluster.settle();
+    assert_eq!(cluster.status(), "active");
+}
+
+#[test]
 fn gaining_units_are_ready_before_losing_ones_go() {
     let mut cluster = monolith(1);
     cluster.deploy("r", worker(1, &["read"]));

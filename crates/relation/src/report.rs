@@ -25,6 +25,9 @@ pub struct Report {
     pub service: Service,
     /// Whether the workload answers that it is ready.
     pub ready: bool,
+    /// Whether it is about to be asked to end, and serves for a moment more so that nobody is sent to it any longer when it does.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ending: bool,
     /// What the workload says that is alive for long and not ready yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting: Option<Waiting>,
@@ -70,6 +73,7 @@ impl Report {
             applied: None,
             service: Service::Inactive,
             ready: false,
+            ending: false,
             waiting: None,
             check: None,
             holds_data: false,

@@ -117,11 +117,25 @@ impl Journal {
     /// was none.
     #[must_use]
     pub fn longest_gap(&self) -> Duration {
+        self.longest_gap_from().1
+    }
+
+    /// The same, with when it began.
+    #[must_use]
+    pub fn longest_gap_from(&self) -> (Instant, Duration) {
         let mut times = self.acknowledged.values().copied();
-        let Some(first) = times.next() else { return self.stopped - self.started };
-        let (last, longest) =
-            times.fold((first, Duration::ZERO), |(previous, longest), at| (at, longest.max(at - previous)));
-        longest.max(self.stopped.saturating_duration_since(last))
+        let Some(first) = times.next() else { return (self.started, self.stopped - self.started) };
+        let gap = |from: Instant, to: Instant| (from, to.saturating_duration_since(from));
+        let mut longest = gap(first, first);
+        let mut previous = first;
+        for at in times.chain([self.stopped]) {
+            let this = gap(previous, at);
+            if this.1 > longest.1 {
+                longest = this;
+            }
+            previous = at;
+        }
+        longest
     }
 
     /// The acknowledged samples that are not in `read`.

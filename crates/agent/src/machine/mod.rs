@@ -81,6 +81,8 @@ pub struct Machine {
     left: Option<ProcessNumber>,
     farewell: Farewell,
     phase: Phase,
+    /// How long one that serves goes on after others could know that it is about to end.
+    notice: Duration,
     shutdown: bool,
     exited: bool,
     started: bool,
@@ -153,6 +155,8 @@ struct Alive {
     stayed: bool,
     ready: bool,
     waiting: Option<Waiting>,
+    /// When it is asked to end, once others can know that it will be.
+    ends: Option<Duration>,
     reloading: Option<Arc<Order>>,
     quieting: Quieting,
     forgetting: Forgetting,
@@ -177,6 +181,7 @@ impl Alive {
             stayed: false,
             ready: false,
             waiting: None,
+            ends: None,
             reloading: None,
             quieting: Quieting::default(),
             forgetting: Forgetting::default(),
@@ -215,6 +220,7 @@ impl Default for Machine {
             left: None,
             farewell: Farewell::default(),
             phase: Phase::Idle,
+            notice: Duration::ZERO,
             shutdown: false,
             exited: false,
             started: false,
@@ -230,6 +236,13 @@ impl Default for Machine {
 }
 
 impl Machine {
+    /// One whose processes go on for `notice` where they serve and others may not know yet that they are about to end: at a shutdown,
+    /// which nobody was asked about, and those that reload, which clients find by themselves, also when they are told to stop.
+    #[must_use]
+    pub fn with_notice(notice: Duration) -> Self {
+        Self { notice, ..Self::default() }
+    }
+
     /// Takes in one event. Total: an event that does not fit the state, such as the readiness of a process that has
     /// ended, changes nothing.
     pub fn handle(&mut self, event: Event, now: Duration) -> Vec<Action> {
@@ -328,12 +341,14 @@ impl Machine {
     pub fn deadline(&self) -> Option<Duration> {
         let phase = match &self.phase {
             Phase::Idle | Phase::Spawning { .. } | Phase::Inspecting => None,
-            Phase::Alive(alive) if !alive.okay => Some(alive.since + OKAY_DELAY),
+            Phase::Alive(alive) if !alive.okay => {
+                Some(alive.since + OKAY_DELAY).into_iter().chain(alive.ends).min()
+            }
             Phase::Alive(alive) => {
                 let stays =
                     (!alive.stayed && self.drain.is_some()).then(|| alive.since + self.farewell.stay());
                 let forgets = self.accepted.as_ref().and_then(|goal| Self::forgets_at(alive, goal));
-                stays.into_iter().chain(forgets).min()
+                stays.into_iter().chain(forgets).chain(alive.ends).min()
             }
             Phase::Killing { until, .. } => (*until < Duration::MAX).then_some(*until),
             Phase::Leaving { until, .. }
@@ -393,6 +408,12 @@ impl Machine {
     #[must_use]
     pub fn is_ready(&self) -> bool {
         matches!(&self.phase, Phase::Alive(Alive { ready: true, .. }))
+    }
+
+    /// Whether a process that serves is about to be asked to end.
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        matches!(&self.phase, Phase::Alive(Alive { ends: Some(_), .. }))
     }
 
     /// What the workload says that has not been ready for long.
@@ -466,6 +487,7 @@ impl Machine {
             applied: self.applied(),
             service: self.service(),
             ready: self.is_ready(),
+            ending: self.is_ending(),
             waiting: self.waiting().cloned(),
             check: self.check.clone(),
             holds_data: self.holds_data(),
@@ -882,7 +904,9 @@ impl Machine {
         match &self.phase {
             Phase::Alive(alive) => {
                 let (process, order) = (alive.process, Arc::clone(&alive.order));
-                self.terminate(process, order, now, actions);
+                if self.was_given_notice(process, now) {
+                    self.terminate(process, order, now, actions);
+                }
             }
             Phase::Idle | Phase::Backoff { .. } => {
                 self.phase = Phase::Idle;
@@ -893,6 +917,13 @@ impl Machine {
             }
             _ => {}
         }
+    }
+
+    /// Whether a process may be asked to end that others may still count on. The first time it begins to be said that it will be.
+    fn was_given_notice(&mut self, process: ProcessNumber, now: Duration) -> bool {
+        let notice = self.notice;
+        let Some(alive) = self.alive_mut(process) else { return true };
+        !alive.ready || now >= *alive.ends.get_or_insert(now + notice)
     }
 
     /// When the check of what was started without one is due, unless it is under way or nobody asks for that process any more.
@@ -952,10 +983,13 @@ impl Machine {
             return if refused {
                 // It was started a moment ago, and has nothing to leave.
                 self.terminate(alive.process, Arc::clone(&alive.order), now, actions);
-            } else {
+            } else if !alive.order.manners.reloads || self.was_given_notice(alive.process, now) {
                 self.stop_for_good(alive, now, actions);
             };
         };
+        if let Some(alive) = self.alive_mut(alive.process) {
+            alive.ends = None;
+        }
         if goal.same_process(&alive.order) {
             self.settle_quieting(alive, &goal, actions);
             return self.settle_forgetting(alive, &goal, now, actions);

@@ -412,15 +412,17 @@ proptest! {
 
     #[test]
     fn a_shutdown_at_any_moment_ends_the_process_without_leaving_calls(
-        dice: Vec<u8>, nature in natures(), steps in steps()
+        dice: Vec<u8>, nature in natures(), steps in steps(), notice in 0..2_u64
     ) {
         let mut world = World::new(dice);
+        let notice = Duration::from_secs(5 * notice);
+        world.machine = Machine::with_notice(notice);
         play(&mut world, nature, &steps);
         world.actions.clear();
         world.handle(Event::Shutdown);
         let calls = world.actions.iter().any(|action| matches!(action, Action::Leave { .. }));
         prop_assert!(!calls);
-        world.pass(LEAVE_DELAY + Duration::from_secs(5) + KILL_TIME + INSPECTION);
+        world.pass(notice + LEAVE_DELAY + Duration::from_secs(5) + KILL_TIME + INSPECTION);
         prop_assert!(world.exited);
     }
 
@@ -553,6 +555,62 @@ fn other_peers_are_another_process_which_the_report_waits_for() {
     world.handle(Event::Assigned(told_of(3, "127.0.0.9")));
     world.pass(MS * 2000);
     assert_eq!(world.actions.iter().filter(|action| is_stop(action)).count(), 1);
+}
+
+/// A machine that gives five seconds' notice, with a process that runs `ask` and is ready.
+fn serving(ask: Ask) -> Machine {
+    let mut machine = Machine::with_notice(Duration::from_secs(5));
+    let checked = Event::Checked(Outcome::Accepted, Jitter::default());
+    for event in [Event::Assigned(order(ask)), checked, Event::Spawned(1), Event::Ready(1, true)] {
+        machine.handle(event, Duration::ZERO);
+    }
+    assert!(machine.is_ready() && !machine.is_ending(), "{machine:?}");
+    machine
+}
+
+#[test]
+fn what_serves_goes_on_for_a_moment_while_it_says_that_it_ends() {
+    let second = Duration::from_secs(1);
+    let mut machine = serving(start(1, 1));
+    assert_eq!(machine.handle(Event::Shutdown, second), []);
+    assert!(machine.is_ready() && machine.is_ending());
+    assert_eq!(
+        machine.handle(Event::Shutdown, 3 * second),
+        [],
+        "it is asked once more, and not later for that"
+    );
+    assert_eq!(machine.deadline(), Some(6 * second));
+    let actions = machine.handle(Event::Timer, 6 * second);
+    assert!(matches!(actions[..], [Action::Stop(1, _)]), "{actions:?}");
+    assert!(!machine.is_ending());
+
+    // One that does not serve has no one to tell.
+    let mut machine = serving(start(1, 1));
+    machine.handle(Event::Shutdown, second);
+    let actions = machine.handle(Event::Ready(1, false), 2 * second);
+    assert!(matches!(actions[..], [Action::Stop(1, _)]), "{actions:?}");
+}
+
+#[test]
+fn a_load_balancer_that_is_told_to_stop_goes_on_for_a_moment_too() {
+    let second = Duration::from_secs(1);
+    let ask = Ask { nature: Nature::Reloads, ..start(1, 1) };
+    let stop = |epoch| Event::Assigned(order(Ask { epoch, run: Run::Stop, ..ask }));
+    let mut machine = serving(ask);
+    assert!(!machine.handle(stop(2), second).iter().any(is_stop));
+    assert!(machine.is_ready() && machine.is_ending());
+    machine.handle(Event::Assigned(order(Ask { epoch: 3, ..ask })), 2 * second);
+    machine.handle(Event::Checked(Outcome::Accepted, Jitter::default()), 2 * second);
+    assert!(!machine.is_ending(), "it is to run on");
+    assert!(!machine.handle(stop(4), 10 * second).iter().any(is_stop));
+    assert_eq!(machine.handle(Event::Timer, 14 * second), []);
+    let actions = machine.handle(Event::Timer, 15 * second);
+    assert!(actions.iter().any(is_stop), "{actions:?}");
+
+    // What load balancers send requests to was taken out by the coordinator before it was told to stop.
+    let mut machine = serving(start(1, 1));
+    let actions = machine.handle(Event::Assigned(order(Ask { run: Run::Stop, ..start(2, 1) })), second);
+    assert!(actions.iter().any(is_stop), "{actions:?}");
 }
 
 #[test]
