@@ -73,13 +73,15 @@ async fn reads_writes_and_the_rest_apart() -> anyhow::Result<()> {
     readable(&logs, SAID).await?;
     rules_are_kept(&logs).await?;
     deletes_are_kept(&logs).await?;
-    // One of the compactors leads, and all others are told which.
+    // One of the compactors leads, and all others are told which; who only asks it goes through the load balancer.
     let modes = ["loki-backend/0", "loki-backend/1", "loki-read/0"]
         .map(|unit| setting(&model, unit, "horizontal_scaling_mode"));
     ensure!(modes == ["disabled", "worker", "disabled"], "{modes:?}");
-    let told = ["loki-backend/1", "loki-read/0", "loki-read/1"]
+    let told = ["loki-backend/0", "loki-backend/1", "loki-read/0", "loki-read/1"]
         .map(|unit| setting(&model, unit, "compactor_grpc_address"));
-    ensure!(told.iter().all(|address| *address == told[0]), "{told:?}");
+    ensure!(!told[0].is_empty() && told == [&*told[0], &*told[0], "", ""], "{told:?}");
+    let asked = ["loki-read/0", "loki-read/1"].map(|unit| setting(&model, unit, "compactor_address"));
+    ensure!(asked.iter().all(|address| *address == gateway), "{asked:?}");
 
     // A unit that is killed is not missed.
     let write = model.process("loki", "loki-write/1")?;

@@ -204,6 +204,8 @@ pub(crate) fn observe(named: &[(AppName, &Document)]) -> Vec<(Observed, Option<F
             object_store,
             tls: tls(coordinator, named),
             remote_write: remote_write(coordinator, &coordinators, named),
+            // Where it will be makes no difference here.
+            gateway: Some(name.to_string()),
             temporary_name_taken: false,
             seeds: Seeds::Units,
             obstacles: Vec::new(),

@@ -144,6 +144,7 @@ pub(crate) fn gather(
         object_store,
         tls: tls(coordinator, named.tls.as_deref()),
         remote_write: remote_write(key, coordinator, caches, named),
+        gateway: Some(gateway_address(&key.name, &key.namespace)),
         temporary_name_taken: Temporary::name_for(name).is_some_and(|temporary| {
             !workers.contains_key(&temporary) && exists(&key.sibling(temporary.as_str()), caches)
         }),

@@ -59,6 +59,7 @@ pub(crate) fn gather(state: &State, live: &Live) -> Vec<Observed> {
                 object_store,
                 tls: tls(state, coordinator),
                 remote_write: remote_write(state, coordinator),
+                gateway: gateway(state, name),
                 temporary_name_taken: name_taken(state, name),
                 seeds: Seeds::Units,
                 obstacles: Vec::new(),
@@ -111,13 +112,17 @@ fn tls(state: &State, coordinator: &muster_api::Coordinator) -> Tls {
     }
 }
 
-/// The coordinators that metrics are to be written to. Their load balancers are reached at their first units' addresses, which stay.
+/// Where a coordinator's load balancer is reached: at its first unit's address, which stays.
+fn gateway(state: &State, coordinator: &AppName) -> Option<String> {
+    state.units_of(coordinator).next().map(|(_, unit)| unit.address.to_string())
+}
+
+/// The coordinators that metrics are to be written to.
 fn remote_write(state: &State, coordinator: &muster_api::Coordinator) -> BTreeMap<String, RemoteWriteTarget> {
     let target = |name: &String| {
         let found = state.coordinators().find(|(other, ..)| other.as_str() == name);
         let target = found.map_or(RemoteWriteTarget::Missing, |(app, found, _)| {
-            let first = state.units_of(&app).next().map(|(_, unit)| unit.address.to_string());
-            RemoteWriteTarget::of(name, &found.spec, first.as_deref(), &tls(state, found))
+            RemoteWriteTarget::of(name, &found.spec, gateway(state, &app).as_deref(), &tls(state, found))
         });
         (name.clone(), target)
     };

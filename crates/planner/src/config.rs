@@ -126,6 +126,7 @@ pub(crate) fn render(
         storage,
         options,
         replication_factor,
+        gateway: observed.usable_gateway(),
         remote_write,
         overrides: observed.spec.overrides.as_ref(),
     });
@@ -152,6 +153,7 @@ fn inputs(
     for (option, value) in options.iter() {
         text.push_str(&format!(" {option}={value}"));
     }
+    text.push_str(&format!(" {:?}", observed.usable_gateway()));
     for RemoteWrite { name, url, ca, needs_tenant } in remote_write {
         text.push_str(&format!(" {name}={url} {ca:?} {needs_tenant}"));
     }

@@ -39,6 +39,8 @@ pub struct Observed {
     pub tls: Tls,
     /// What the names in `spec.remoteWrite` stand for.
     pub remote_write: BTreeMap<String, RemoteWriteTarget>,
+    /// Where units reach the load balancer, without a port. `None`: it has no address yet.
+    pub gateway: Option<String>,
     /// Where new units find others to gossip with.
     pub seeds: Seeds,
     /// Whether an application that does not belong to this coordinator has the [name](crate::Temporary::name_for) of its temporary worker.
@@ -47,6 +49,13 @@ pub struct Observed {
     pub obstacles: Vec<Finding>,
     /// What the last plan decided and this one must remember.
     pub carry: CarryOver,
+}
+
+impl Observed {
+    /// The load balancer's address, where units can speak to it: one with a certificate they would have to be told the authorities of.
+    pub(crate) fn usable_gateway(&self) -> Option<&str> {
+        self.gateway.as_deref().filter(|_| self.spec.tls.is_none())
+    }
 }
 
 /// Where units find others to gossip with.

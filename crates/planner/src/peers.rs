@@ -23,14 +23,17 @@ impl Peers {
         self.hosts.get(unit).cloned().unwrap_or_default()
     }
 
-    /// Chooses them.
-    pub(crate) fn choose(members: &[Member<'_>], line: &Line) -> Self {
+    /// Chooses them. With a `gateway` that units can use they are told of nobody whom it leads to as well.
+    pub(crate) fn choose(members: &[Member<'_>], line: &Line, gateway: Option<&str>) -> Self {
         let mut peers = Self::default();
         // Of each kind once: there may be hundreds of units.
         let mut kinds = BTreeMap::new();
         for member in members {
             let Want::Run(roles) = &member.want else { continue };
-            let Some(peer) = line.workload.needs_peer(roles) else { continue };
+            let peer = line.workload.needs_peer(roles);
+            let Some(peer) = peer.filter(|peer| !(peer.through_gateway && gateway.is_some())) else {
+                continue;
+            };
             let (candidates, leader) = kinds.entry(peer.role).or_insert_with(|| {
                 let candidates = candidates(members, &peer);
                 let leader = leader(members, &peer, &candidates);
@@ -155,7 +158,7 @@ mod tests {
 
     fn told(units: &[(&str, u32, Role, ObservedUnit)], line: &Line) -> Vec<Option<String>> {
         let members = members(units);
-        let peers = Peers::choose(&members, line);
+        let peers = Peers::choose(&members, line, None);
         members.iter().map(|member| peers.of(&member.name).into_values().next()).collect()
     }
 
@@ -194,8 +197,24 @@ mod tests {
         assert_eq!(told(&moved, &line), some(&["7", "7", "7", ""]));
         moved[3].3.address = None;
         let members = members(&moved);
-        let waiting = Peers::choose(&members, &line).waiting;
+        let waiting = Peers::choose(&members, &line, None).waiting;
         assert!(waiting.len() == 3 && !waiting.contains(&members[3].name), "{waiting:?}");
+    }
+
+    #[test]
+    fn whom_the_load_balancer_leads_to_is_told_to_those_alone_whom_it_does_not_lead() {
+        let line = line(Product::Loki);
+        let units = [
+            ("backend", 0, Role::Backend, unit("2")),
+            ("backend", 1, Role::Backend, unit("3")),
+            ("read", 0, Role::Read, unit("4")),
+            ("reads-all", 0, Role::All, unit("5")),
+        ];
+        let members = members(&units);
+        let peers = Peers::choose(&members, &line, Some("gateway"));
+        let told: Vec<_> = members.iter().map(|m| peers.of(&m.name).into_values().next()).collect();
+        assert_eq!(told, some(&["", "2", "", "2"]));
+        assert_eq!(Peers::leading(&members, &line, Role::Compactor).unwrap().name.to_string(), "backend/0");
     }
 
     #[test]
@@ -230,7 +249,7 @@ mod tests {
         assert_eq!(told(&units[2..], &line), some(&["", "", ""]));
         let late = [("frontend", 0, Role::QueryFrontend, unit("")), units[2].clone()];
         let members = members(&late);
-        let peers = Peers::choose(&members, &line);
+        let peers = Peers::choose(&members, &line, None);
         assert_eq!(peers.waiting, BTreeSet::from([members[1].name.clone()]));
     }
 }

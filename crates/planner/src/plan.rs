@@ -256,7 +256,7 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
     let settled = publishes && balancer::all_run(observed, &before.revision);
     let alone = alone(&members, &line, &listeners);
     let coming = coming(observed, &declared, gate);
-    let peers = Peers::choose(&members, &line);
+    let peers = Peers::choose(&members, &line, observed.usable_gateway());
     let terms = terms(observed, target.as_ref());
     let trials = Trials::judge(&members, &line, &terms, &observed.carry, now);
     let holds = if observed.spec.transitions.unwrap_or_default().read_hold == ReadHold::Auto {

@@ -53,7 +53,7 @@ pub fn specimens(observed: &Observed) -> Option<Specimens> {
     let checked = validate::options(&observed, &line, &mut findings);
     let declared = validate::workers(&observed, &line, &mut findings);
     let members = members(&observed, &line, &declared, Gate::Open, &Abandonments::default());
-    let peers = Peers::choose(&members, &line);
+    let peers = Peers::choose(&members, &line, observed.usable_gateway());
     let mut kinds: BTreeMap<&RoleSet, &UnitName> = BTreeMap::new();
     for member in &members {
         if let Want::Run(roles) = &member.want {

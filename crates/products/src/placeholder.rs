@@ -48,6 +48,8 @@ placeholders! {
     FrontendAddress = "frontend-address",
     /// Where the leading compactor is, `host:port`.
     CompactorAddress = "compactor-address",
+    /// The same for units that compact; nothing for others, which ask the load balancer.
+    CompactorOfCompactors = "compactor-of-compactors",
     /// Whether the unit's compactor leads, works for another, or is alone.
     CompactorMode = "compactor-mode",
     /// The S3 access key.

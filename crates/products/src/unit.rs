@@ -22,6 +22,7 @@ pub(crate) fn fill(
             | Placeholder::SchedulerPrefix
             | Placeholder::FrontendAddress
             | Placeholder::CompactorAddress
+            | Placeholder::CompactorOfCompactors
             | Placeholder::CompactorMode => own(placeholder)?,
         }))
     })

@@ -150,6 +150,8 @@ pub struct Peer {
     pub provided_by: &'static [Role],
     /// How many such units are used.
     pub choice: Choice,
+    /// Whether the load balancer leads to it as well: where units can reach that, this one need be told of nobody.
+    pub through_gateway: bool,
 }
 
 /// How many peers of a kind are used.
@@ -175,6 +177,9 @@ pub struct ConfigInputs<'a> {
     /// How many units hold each piece of data; 1 or more. The option of that name is not read: its 0 stands for a
     /// choice that the planner makes.
     pub replication_factor: u8,
+    /// Where units reach the load balancer, without a port. `None`: that is not known, or it speaks TLS with a certificate that they need
+    /// not know.
+    pub gateway: Option<&'a str>,
     /// Where the metrics go that the product makes of its data, in the order of their names. None are made where there is none.
     pub remote_write: &'a [RemoteWrite],
     /// Merged into the document: maps deeply, lists and scalars replaced, null removes.

@@ -48,6 +48,7 @@ fn inputs<'a>(product: Product, storage: &'a ObjectStorage, options: &'a Options
         storage,
         options,
         replication_factor: 3,
+        gateway: None,
         remote_write: &[],
         overrides: None,
     }
@@ -124,6 +125,27 @@ fn one_compactor_leads_and_the_others_work_for_it() {
     assert_eq!(mode(&[Role::Backend], &[]), is("disabled", "127.0.9.1:9095"));
     assert_eq!(mode(&[Role::Backend], &[(Role::Compactor, "127.0.9.2")]), is("worker", "127.0.9.2:9095"));
     assert_eq!(mode(&[Role::Read], &[(Role::Compactor, "127.0.9.2")]), is("disabled", "127.0.9.2:9095"));
+}
+
+#[test]
+fn who_only_asks_the_compactor_does_so_through_the_load_balancer() {
+    let storage = storage(None, false);
+    let (options, _) = charm::coordinator(Product::Loki).validate(&BTreeMap::new());
+    let inputs = ConfigInputs { gateway: Some("loki.logs.svc"), ..inputs(Product::Loki, &storage, &options) };
+    let document = workload(Product::Loki).shared_config(&inputs);
+    let grpc = |roles: &[Role], peers: &[(Role, &str)]| {
+        let filled = workload(Product::Loki).unit_config(&document, &unit(roles, peers)).unwrap();
+        let tree: Value = yaml::from_str(&filled).unwrap();
+        assert_eq!(tree["common"]["compactor_address"], "http://loki.logs.svc:3100");
+        tree["common"]["compactor_grpc_address"].as_str().unwrap().to_owned()
+    };
+    for roles in [&[Role::Read][..], &[Role::Write], &[Role::Read, Role::Write]] {
+        assert_eq!(grpc(roles, &[]), "", "{roles:?}: an address for gRPC would come first");
+    }
+    assert_eq!(grpc(&[Role::Backend], &[]), "127.0.9.1:9095");
+    assert_eq!(grpc(&[Role::All], &[(Role::Compactor, "127.0.9.2")]), "127.0.9.2:9095");
+    let tree = filled(Product::Loki, &unit(&[Role::Read], &[(Role::Compactor, "127.0.9.2")]));
+    assert!(tree["common"]["compactor_address"].is_null(), "there is none to go through");
 }
 
 #[test]

@@ -50,6 +50,7 @@ fn shared(
         storage,
         options,
         replication_factor,
+        gateway: None,
         remote_write: &[],
         overrides,
     })
@@ -316,7 +317,8 @@ proptest! {
         let (storage, options, version) = (storage(&[]), options(&json!({})), supported_versions(Product::Mimir)[0]);
         let inputs = ConfigInputs {
             cluster_id: &cluster_id, version, storage: &storage, options: &options, replication_factor: 1,
-            remote_write: &[], overrides: None,
+            gateway: None,
+        remote_write: &[], overrides: None,
         };
         let config = mimir().unit_config(&mimir().shared_config(&inputs), &unit(RoleSet::new())).unwrap();
         prop_assert_eq!(&tree(&config)["memberlist"]["cluster_label"], &cluster_id);

@@ -383,6 +383,7 @@ impl World {
             object_store: ObjectStore::Related { storage: self.storage.clone(), probe },
             tls: Tls::Off,
             remote_write: BTreeMap::new(),
+            gateway: Some("gateway".to_owned()),
             temporary_name_taken: false,
             seeds: Seeds::Name("gossip:7946".to_owned()),
             obstacles: Vec::new(),

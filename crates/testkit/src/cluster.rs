@@ -130,6 +130,7 @@ impl Cluster {
                 object_store: ready_store(),
                 tls: Tls::Off,
                 remote_write: BTreeMap::new(),
+                gateway: None,
                 temporary_name_taken: false,
                 seeds: Seeds::Units,
                 obstacles: Vec::new(),

@@ -1,7 +1,7 @@
 //! The config that all Loki units of a cluster share. What each setting is for, with measurements, is told where it is set; the
 //! rest is Loki's default.
 
-use muster_model::{GOSSIP_PORT, GRPC_PORT, HTTP_PORT, ObjectStorage, Role, host_and_port};
+use muster_model::{GOSSIP_PORT, GRPC_PORT, HTTP_PORT, ObjectStorage, Role, RoleSet, host_and_port};
 use serde_json::{Value, json};
 
 use crate::charm::MULTI_TENANCY;
@@ -22,7 +22,7 @@ fn generated(inputs: &ConfigInputs<'_>) -> Value {
     let id = Placeholder::UnitId.to_string();
     let integer = |option| inputs.options.integer(option);
     let prefix = literal(inputs.storage.path.as_deref().unwrap_or_default());
-    json!({
+    let mut config = json!({
         "auth_enabled": inputs.options.boolean(MULTI_TENANCY),
         "analytics": { "reporting_enabled": inputs.options.boolean("reporting-enabled") },
         "server": {
@@ -117,7 +117,15 @@ fn generated(inputs: &ConfigInputs<'_>) -> Value {
             // Grafana's log volume asks for it.
             "volume_enabled": true,
         },
-    })
+    });
+    if let Some(gateway) = inputs.gateway {
+        // Whoever only asks which deletes are pending goes through the load balancer, which knows the leader of the moment: nobody is
+        // restarted for another one. An address for gRPC would come before it.
+        config["common"]["compactor_address"] =
+            format!("http://{}", host_and_port(gateway, super::PORT)).into();
+        config["common"]["compactor_grpc_address"] = Placeholder::CompactorOfCompactors.to_string().into();
+    }
+    config
 }
 
 /// See [`crate::Workload::check_storage`].
@@ -128,16 +136,27 @@ pub(super) fn check_storage(storage: &ObjectStorage) -> Option<String> {
     (!usable).then(|| format!("path {path:?} {message}"))
 }
 
+/// The roles with a compactor.
+pub(super) const WITH_COMPACTOR: &[Role] = &[Role::Backend, Role::All];
+
+/// Whether a unit with these roles has one.
+pub(super) fn compacts(roles: &RoleSet) -> bool {
+    WITH_COMPACTOR.iter().any(|role| roles.contains(*role))
+}
+
 /// See [`crate::Workload::unit_config`].
 pub(super) fn fill(document: &str, values: &UnitValues) -> Result<String, FillError> {
     let leader = values.peers.get(&Role::Compactor);
-    let compacts = [Role::Backend, Role::All].into_iter().any(|role| values.roles.contains(role));
+    let compacts = compacts(&values.roles);
     unit::fill(document, values, |placeholder| match placeholder {
         Placeholder::SchedulerPrefix if values.roles.contains(Role::All) => {
             Some("collectors-all/".to_owned())
         }
         Placeholder::SchedulerPrefix => Some("collectors/".to_owned()),
-        Placeholder::CompactorAddress => Some(host_and_port(leader.unwrap_or(&values.address), GRPC_PORT)),
+        Placeholder::CompactorOfCompactors if !compacts => Some(String::new()),
+        Placeholder::CompactorAddress | Placeholder::CompactorOfCompactors => {
+            Some(host_and_port(leader.unwrap_or(&values.address), GRPC_PORT))
+        }
         // The leader does all by itself, whether it is alone or not: as `main` it would leave deletes that have a line filter to workers,
         // of which there may be none. As a worker the others take no part in the election of the one that compacts.
         Placeholder::CompactorMode if leader.is_some() && compacts => Some("worker".to_owned()),

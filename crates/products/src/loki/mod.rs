@@ -113,9 +113,13 @@ impl Workload for Loki {
 
     fn needs_peer(&self, roles: &RoleSet) -> Option<Peer> {
         // Delete requests are kept by the compactor that got them; queries ask it which are pending.
-        const COMPACTOR: Peer =
-            Peer { role: Role::Compactor, provided_by: &[Role::Backend, Role::All], choice: Choice::Leader };
-        roles.iter().any(|role| role != Role::Write).then_some(COMPACTOR)
+        roles.iter().any(|role| role != Role::Write).then(|| Peer {
+            role: Role::Compactor,
+            provided_by: config::WITH_COMPACTOR,
+            choice: Choice::Leader,
+            // Work is handed out by gRPC, which the load balancer does not lead to.
+            through_gateway: !config::compacts(roles),
+        })
     }
 
     fn holds_data(&self, role: Role) -> bool {

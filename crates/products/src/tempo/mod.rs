@@ -125,8 +125,12 @@ impl Workload for Tempo {
 
     fn needs_peer(&self, roles: &RoleSet) -> Option<Peer> {
         // A querier takes one address; an address of all would serve only one of them.
-        const FRONTENDS: Peer =
-            Peer { role: Role::QueryFrontend, provided_by: &[Role::QueryFrontend], choice: Choice::Spread };
+        const FRONTENDS: Peer = Peer {
+            role: Role::QueryFrontend,
+            provided_by: &[Role::QueryFrontend],
+            choice: Choice::Spread,
+            through_gateway: false,
+        };
         roles.contains(Role::Querier).then_some(FRONTENDS)
     }
 
