@@ -1,6 +1,6 @@
 //! Loki on this machine with the real Loki, nginx and embedded S3.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, ensure};
 use hyper::{Method, StatusCode};
@@ -70,6 +70,7 @@ async fn reads_writes_and_the_rest_apart() -> anyhow::Result<()> {
     let (mut model, gateway) = up("loki-scalable").await?;
     let mut logs = Logs::new(&gateway, "apart");
     logs.push(100).await?;
+    deletes_are_heeded(&gateway).await?;
     readable(&logs, SAID).await?;
     rules_are_kept(&logs).await?;
     deletes_are_kept(&logs).await?;
@@ -132,6 +133,24 @@ async fn rules_are_kept(logs: &Logs) -> anyhow::Result<()> {
     ensure!(made.status == StatusCode::ACCEPTED, "{} {}", made.status, made.excerpt());
     let listed = logs.ask(Method::GET, "/loki/api/v1/rules", "", String::new()).await?;
     ensure!(listed.excerpt().contains("record: x"), "{} {}", listed.status, listed.excerpt());
+    Ok(())
+}
+
+/// Readers leave out what is to be deleted. They ask for that once in five minutes, the first time at the first query.
+async fn deletes_are_heeded(gateway: &str) -> anyhow::Result<()> {
+    let [mut deleted, mut kept] = ["deleted", "kept"].map(|run| Logs::new(gateway, run));
+    deleted.push(10).await?;
+    kept.push(10).await?;
+    // In whole seconds, and not before they are over.
+    let seconds = || SystemTime::now().duration_since(UNIX_EPOCH).map(|since| since.as_secs());
+    let end = seconds()? + 1;
+    wait_until("the next second", SAID, async || (seconds().ok()? >= end).then_some(())).await?;
+    let path = format!("/loki/api/v1/delete?query=%7Brun%3D%22deleted%22%7D&start={}&end={end}", end - 60);
+    let asked = deleted.ask(Method::POST, &path, "", String::new()).await?;
+    ensure!(asked.status == StatusCode::NO_CONTENT, "{} {}", asked.status, asked.excerpt());
+    readable(&kept, SAID).await?;
+    let found = deleted.numbers().await?;
+    ensure!(found.is_empty(), "lines that are to be deleted are found: {found:?}");
     Ok(())
 }
 
