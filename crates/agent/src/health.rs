@@ -72,6 +72,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_is_about_to_end_is_not_ready_any_more() {
+        let unready = |ready, ending| {
+            let report = Report { ready, ending, ..Report::new("one", "127.0.0.1", "0") };
+            let (reports, problem) = (watch::Sender::new(report).subscribe(), watch::Sender::new(None));
+            AgentHealth { reports, problem }.unready()
+        };
+        assert_eq!(unready(true, false), None);
+        assert_eq!(unready(true, true).unwrap(), "the workload is about to end");
+        assert_eq!(unready(false, false).unwrap(), "the workload is not ready");
+    }
+
+    #[test]
     fn metrics_say_what_the_report_says() {
         let report = Report {
             epoch: 7,
