@@ -164,13 +164,17 @@ impl Written {
             gap.as_secs_f64(),
             (gap_from - journal.started).as_secs_f64(),
         ));
-        let mut reasons = BTreeMap::<&str, Vec<String>>::new();
+        let mut reasons = BTreeMap::<&str, Vec<f64>>::new();
         for failure in &journal.failures {
             let after = (failure.at - journal.started).as_secs_f64();
-            reasons.entry(failure.reason.trim_end()).or_default().push(format!("{after:.1}"));
+            reasons.entry(failure.reason.trim_end()).or_default().push(after);
         }
         for (reason, after) in reasons {
-            print(&format!("{run}: {} times, after {} s: {reason}", after.len(), after.join(", ")));
+            let (first, last) = (after.first().unwrap_or(&0.0), after.last().unwrap_or(&0.0));
+            print(&format!(
+                "{run}: {} times, {first:.1} to {last:.1} s after the start: {reason}",
+                after.len()
+            ));
         }
         if waited.is_ok() {
             return Ok(());

@@ -219,12 +219,6 @@ impl Unit {
         starts.map(|assigned| table.expand(&assigned.roles)).unwrap_or_default()
     }
 
-    /// Whether something beside the data says that it may hold some. An agent that is killed before the first process on a disk was ready
-    /// has not noted it (`seeds/open/agent-killed-before-ready.txt`): until that is mended, clients pass by such a process.
-    pub(crate) fn is_noted(&self, ground: &Ground) -> bool {
-        self.marked.is_some() || ground.has(Bug::StrandsData)
-    }
-
     /// Whether its agent takes it that something may be on its disk alone.
     pub(crate) fn holds_data(&self) -> bool {
         self.marked.is_some()
@@ -329,7 +323,7 @@ impl Unit {
             }
         }
         self.handle(Event::Ready(number, true), ground);
-        self.ring_is_noted = self.in_ring && self.marked.is_some();
+        self.ring_is_noted = self.in_ring && self.agent.as_ref().is_some_and(Machine::holds_data);
     }
 
     fn heartbeat(&mut self, id: u64) {

@@ -624,7 +624,7 @@ impl World {
                 continue;
             }
             replicas += 1;
-            if unit.ingests() && unit.is_noted(&self.ground) {
+            if unit.ingests() {
                 unit.disk.append(write);
                 taken += 1;
             }

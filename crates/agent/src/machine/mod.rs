@@ -75,6 +75,9 @@ pub struct Machine {
     check_again: Option<Duration>,
     /// What ran here last and held data, until all of that is in the object store.
     holds: Option<Arc<Order>>,
+    /// The process for which it stands beside the data that there may be some, though its config may still be refused: this agent would
+    /// see it become ready, another one would not know.
+    noted: Option<ProcessNumber>,
     /// What came of the tries to get it there, if there were any.
     drain: Option<Drain>,
     /// The process that made all its leave calls: its orderly end uploads what it holds, that of another may be a mere restart's.
@@ -216,6 +219,7 @@ impl Default for Machine {
             rejected: None,
             check_again: None,
             holds: None,
+            noted: None,
             drain: None,
             left: None,
             farewell: Farewell::default(),
@@ -332,6 +336,7 @@ impl Machine {
             Event::Shutdown => self.shutdown = true,
         }
         self.pass_time(now, &mut actions);
+        self.settle_note(&mut actions);
         self.settle(now, &mut actions);
         actions
     }
@@ -882,6 +887,29 @@ impl Machine {
         }
     }
 
+    /// Takes the note of data away once the process that it is about has ended without having taken any.
+    fn settle_note(&mut self, actions: &mut Vec<Action>) {
+        let Some(noted) = self.noted else { return };
+        if self.holds.is_some() {
+            self.noted = None;
+        } else if (self.unchecked.is_none() || self.shutdown) && self.process() != Some(noted) {
+            actions.push(Action::Mark(None));
+            self.noted = None;
+        }
+    }
+
+    /// The process that is there.
+    fn process(&self) -> Option<ProcessNumber> {
+        match &self.phase {
+            Phase::Alive(alive) => Some(alive.process),
+            Phase::Spawning { process, .. }
+            | Phase::Leaving { process, .. }
+            | Phase::Terminating { process, .. }
+            | Phase::Killing { process, .. } => Some(*process),
+            Phase::Idle | Phase::Inspecting | Phase::Backoff { .. } => None,
+        }
+    }
+
     /// Takes the next step until nothing is held here that is not in the object store, nor a place in a ring.
     fn settle_drain(&mut self, now: Duration, actions: &mut Vec<Action>) {
         match (&self.phase, &self.drain, self.holds.clone()) {
@@ -1091,6 +1119,9 @@ impl Machine {
         self.farewell.done = false;
         if self.unchecked.is_none() {
             self.mark(&order, actions);
+        } else if self.holds.is_none() && !order.manners.data_roles.is_empty() {
+            actions.push(Action::Mark(Some(Arc::clone(&order))));
+            self.noted = Some(process);
         }
         actions.push(Action::Spawn(process, Arc::clone(&order)));
         self.phase = Phase::Spawning { process, order };

@@ -155,11 +155,12 @@ impl World {
         {
             self.in_ring |= !ready.order.manners.data_roles.is_empty() && ready.stops.is_empty();
         }
-        let failed = self.machine.farewell.failed;
+        let (failed, held) = (self.machine.farewell.failed, self.machine.holds.is_some());
         let actions = self.machine.handle(event, self.now);
         self.actions.extend(actions.iter().cloned());
         for action in actions {
-            let is_left = !self.in_ring || failed >= FAREWELLS;
+            // One that was never seen to be ready was not known to take anything.
+            let is_left = !self.in_ring || failed >= FAREWELLS || !held;
             assert!(action != Action::Mark(None) || is_left, "its place in the ring is still there");
             self.carry_out(action);
         }
@@ -190,7 +191,7 @@ impl World {
                 assert!(self.live.is_empty(), "a second process beside {:?}", self.live);
                 let is_bad = order.assignment.revision == revision(BAD);
                 // But for what took data before it was refused: nobody else can give that away.
-                let holds = self.marked.as_ref().is_some_and(|marked| marked.same_process(&order));
+                let holds = self.machine.holds.as_ref().is_some_and(|holds| holds.same_process(&order));
                 assert!(
                     !is_bad || self.machine.unchecked.is_some() || holds,
                     "what was refused is never started"
@@ -291,7 +292,7 @@ impl World {
         self.dice.clear();
         // With a config that is refused nobody becomes ready, but for what took data before it was.
         let works = |process: &Process| {
-            let holds = self.marked.as_ref().is_some_and(|marked| marked.same_process(&process.order));
+            let holds = self.machine.holds.as_ref().is_some_and(|holds| holds.same_process(&process.order));
             process.order.assignment.revision != revision(BAD) || holds
         };
         let live: Vec<_> = self.live.iter().filter(|(_, p)| works(p)).map(|(number, _)| *number).collect();
@@ -485,8 +486,8 @@ fn the_first_process_does_not_wait_for_a_check() {
     world.assign(Ask { data: true, ..start(1, BAD) });
     world.exit(1, MS * 50, false);
     world.pass(MS * 60);
-    assert_eq!(kinds(&world.actions), ["Spawn", "CheckStarted"]);
-    assert!(world.live.is_empty() && world.kept.is_none());
+    assert_eq!(kinds(&world.actions), ["Mark", "Spawn", "CheckStarted", "Mark"]);
+    assert!(world.live.is_empty() && world.kept.is_none() && world.marked.is_none());
     assert_eq!(world.machine.check().unwrap().rejected.as_deref(), Some("bad"));
     assert_eq!(world.machine.applied(), None);
     assert_eq!(world.machine.deadline(), None, "it is not started again");
@@ -495,7 +496,7 @@ fn the_first_process_does_not_wait_for_a_check() {
     let mut world = World::new(vec![0]);
     world.assign(Ask { data: true, ..start(1, BAD) });
     world.pass(CHECK_LATER + MS * 2000);
-    assert_eq!(kinds(&world.actions), ["Spawn", "CheckStarted", "Stop"]);
+    assert_eq!(kinds(&world.actions), ["Mark", "Spawn", "CheckStarted", "Stop", "Mark"]);
     assert!(world.live.is_empty() && world.kept.is_none() && world.marked.is_none());
 }
 

@@ -14,6 +14,7 @@ use muster_tests::agent::Unit;
 use muster_tests::kubernetes::Site;
 use muster_tests::kubernetes::doubles::Doubles;
 use serde_json::json;
+use tempfile::TempDir;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 
@@ -23,6 +24,7 @@ use super::SOON;
 pub(super) struct Agent {
     unit: Unit,
     _process: Process,
+    _state: TempDir,
 }
 
 impl Agent {
@@ -47,6 +49,8 @@ impl Agent {
         let token = site.cluster.kubectl(&arguments).map_err(anyhow::Error::msg)?;
 
         let unit = Unit::new();
+        // In a pod this is a volume in memory, to which nothing is written through to a disk.
+        let state = tempfile::Builder::new().prefix("m-").tempdir_in("/dev/shm")?;
         let directory = unit.directory.path();
         fs::write(directory.join("token"), token.trim())?;
         let authority = site.cluster.kubeconfig().with_file_name("ca.crt");
@@ -68,13 +72,13 @@ impl Agent {
             .env("MUSTER_UNIT", name.to_string())
             .env("MUSTER_INSTANCE", uid)
             .env("MUSTER_ADDRESS", unit.address.to_string())
-            .env("MUSTER_DIRECTORY", unit.directory())
+            .env("MUSTER_DIRECTORY", state.path())
             .env("MUSTER_NAMESPACE", namespace)
             .env("MUSTER_RELATION_SECRET", cluster_secret(coordinator))
             .env("MUSTER_BINARY", binaries::path("standin"))
             .env(ENVIRONMENT, format!("{listen} --record {}", unit.record().display()));
         let process = unit.spawn(command);
-        Ok(Self { unit, _process: process })
+        Ok(Self { unit, _process: process, _state: state })
     }
 
     /// A connection to the present process: the kernel closes it when that ends.
