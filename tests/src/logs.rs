@@ -30,7 +30,8 @@ pub struct Logs {
 const TENANT: HeaderName = HeaderName::from_static("x-scope-orgid");
 
 /// Nanoseconds since 1970.
-fn now() -> u128 {
+#[must_use]
+pub fn now() -> u128 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos()
 }
 

@@ -1,12 +1,12 @@
 //! Loki on this machine with the real Loki, nginx and embedded S3.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use hyper::{Method, StatusCode};
 use muster_testkit::model::Model;
 use muster_testkit::wait_until;
-use muster_tests::logs::{Logs, sees};
+use muster_tests::logs::{Logs, now, sees};
 use muster_tests::{ACTIVE, SAID, documents, model, nothing_left, refused};
 
 /// How long an index may take to be seen in the object store: a minute that Loki does not let anybody change, and the 10 s of the
@@ -142,9 +142,9 @@ async fn deletes_are_heeded(gateway: &str) -> anyhow::Result<()> {
     deleted.push(10).await?;
     kept.push(10).await?;
     // In whole seconds, and not before they are over.
-    let seconds = || SystemTime::now().duration_since(UNIX_EPOCH).map(|since| since.as_secs());
-    let end = seconds()? + 1;
-    wait_until("the next second", SAID, async || (seconds().ok()? >= end).then_some(())).await?;
+    let seconds = || now() / 1_000_000_000;
+    let end = seconds() + 1;
+    wait_until("the next second", SAID, async || (seconds() >= end).then_some(())).await?;
     let path = format!("/loki/api/v1/delete?query=%7Brun%3D%22deleted%22%7D&start={}&end={end}", end - 60);
     let asked = deleted.ask(Method::POST, &path, "", String::new()).await?;
     ensure!(asked.status == StatusCode::NO_CONTENT, "{} {}", asked.status, asked.excerpt());

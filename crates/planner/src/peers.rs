@@ -157,8 +157,16 @@ mod tests {
     }
 
     fn told(units: &[(&str, u32, Role, ObservedUnit)], line: &Line) -> Vec<Option<String>> {
+        told_beside(units, line, None)
+    }
+
+    fn told_beside(
+        units: &[(&str, u32, Role, ObservedUnit)],
+        line: &Line,
+        gateway: Option<&str>,
+    ) -> Vec<Option<String>> {
         let members = members(units);
-        let peers = Peers::choose(&members, line, None);
+        let peers = Peers::choose(&members, line, gateway);
         members.iter().map(|member| peers.of(&member.name).into_values().next()).collect()
     }
 
@@ -210,11 +218,11 @@ mod tests {
             ("read", 0, Role::Read, unit("4")),
             ("reads-all", 0, Role::All, unit("5")),
         ];
-        let members = members(&units);
-        let peers = Peers::choose(&members, &line, Some("gateway"));
-        let told: Vec<_> = members.iter().map(|m| peers.of(&m.name).into_values().next()).collect();
-        assert_eq!(told, some(&["", "2", "", "2"]));
-        assert_eq!(Peers::leading(&members, &line, Role::Compactor).unwrap().name.to_string(), "backend/0");
+        assert_eq!(told_beside(&units, &line, Some("gateway")), some(&["", "2", "", "2"]));
+        assert_eq!(
+            Peers::leading(&members(&units), &line, Role::Compactor).unwrap().name.to_string(),
+            "backend/0"
+        );
     }
 
     #[test]

@@ -370,11 +370,7 @@ fn a_unit_leaves_the_load_balancer_before_it_is_stopped() {
     );
     assert!(cluster.observed.carry.leaving_balancer.contains(&leaving));
     let address = cluster.unit(&leaving).address.clone().unwrap();
-    let document = |cluster: &Cluster| {
-        let documents = &cluster.last.as_ref().unwrap().balancer_cluster.as_ref().unwrap().documents;
-        documents.values().next().unwrap().clone()
-    };
-    assert!(!document(&cluster).contains(&format!("{address}:8080")));
+    assert!(!balancer_document(&cluster).contains(&format!("{address}:8080")));
     for _ in 0..3 {
         cluster.advance(&unit("mimir/0"));
     }
@@ -390,17 +386,13 @@ fn a_unit_that_is_about_to_end_leaves_the_load_balancer_and_comes_back() {
     let mut cluster = scalable();
     let name = unit("w/1");
     let address = cluster.unit(&name).address.clone().unwrap();
-    let document = |cluster: &Cluster| {
-        let documents = &cluster.last.as_ref().unwrap().balancer_cluster.as_ref().unwrap().documents;
-        documents.values().next().unwrap().clone()
-    };
     let ending = |cluster: &mut Cluster, name: &UnitName, ending| {
         cluster.unit(name).report.as_mut().unwrap().ending = ending;
         cluster.plan();
     };
-    assert!(document(&cluster).contains(&format!("{address}:8080")));
+    assert!(balancer_document(&cluster).contains(&format!("{address}:8080")));
     ending(&mut cluster, &name, true);
-    assert!(!document(&cluster).contains(&format!("{address}:8080")));
+    assert!(!balancer_document(&cluster).contains(&format!("{address}:8080")));
     let said = &cluster.last.as_ref().unwrap().workers[name.application()].unit_statuses[&1];
     assert_eq!(said.message, "ending: it serves until nobody is sent to it");
     assert_eq!(cluster.unit(&name).assigned.as_ref().unwrap().run, Run::Start, "it is not told to");
@@ -409,7 +401,7 @@ fn a_unit_that_is_about_to_end_leaves_the_load_balancer_and_comes_back() {
     for other in &others {
         ending(&mut cluster, other, true);
     }
-    assert!(document(&cluster).contains(&format!("{address}:8080")));
+    assert!(balancer_document(&cluster).contains(&format!("{address}:8080")));
     for name in others.iter().chain([&name]) {
         ending(&mut cluster, name, false);
     }
@@ -537,8 +529,7 @@ fn queries_go_where_they_are_answered() {
     cluster.settle();
     let queried = |cluster: &mut Cluster, name: &str| {
         let address = cluster.unit(&unit(name)).address.clone().unwrap();
-        let documents = &cluster.last.as_ref().unwrap().balancer_cluster.as_ref().unwrap().documents;
-        let text = documents.values().next().unwrap();
+        let text = balancer_document(cluster);
         let upstream = text.split("upstream query-frontend {").nth(1).unwrap().split('}').next().unwrap();
         upstream.contains(&format!("{address}:8080"))
     };
@@ -558,10 +549,8 @@ fn queries_go_where_they_are_answered() {
 fn requests_go_to_units_that_nobody_sees_where_there_are_no_others() {
     let mut cluster = monolith(2);
     cluster.settle();
-    let routed = |cluster: &Cluster, address: &str| {
-        let documents = &cluster.last.as_ref().unwrap().balancer_cluster.as_ref().unwrap().documents;
-        documents.values().next().unwrap().contains(&format!("{address}:8080"))
-    };
+    let routed =
+        |cluster: &Cluster, address: &str| balancer_document(cluster).contains(&format!("{address}:8080"));
     let addresses = ["w/0", "w/1"].map(|name| cluster.unit(&unit(name)).address.clone().unwrap());
     cluster.unit(&unit("w/1")).connected = false;
     cluster.plan();

@@ -317,8 +317,7 @@ proptest! {
         let (storage, options, version) = (storage(&[]), options(&json!({})), supported_versions(Product::Mimir)[0]);
         let inputs = ConfigInputs {
             cluster_id: &cluster_id, version, storage: &storage, options: &options, replication_factor: 1,
-            gateway: None,
-        remote_write: &[], overrides: None,
+            gateway: None, remote_write: &[], overrides: None,
         };
         let config = mimir().unit_config(&mimir().shared_config(&inputs), &unit(RoleSet::new())).unwrap();
         prop_assert_eq!(&tree(&config)["memberlist"]["cluster_label"], &cluster_id);

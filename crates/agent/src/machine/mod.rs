@@ -346,21 +346,19 @@ impl Machine {
     pub fn deadline(&self) -> Option<Duration> {
         let phase = match &self.phase {
             Phase::Idle | Phase::Spawning { .. } | Phase::Inspecting => None,
-            Phase::Alive(alive) if !alive.okay => {
-                Some(alive.since + OKAY_DELAY).into_iter().chain(alive.ends).min()
-            }
+            Phase::Alive(alive) if !alive.okay => Some(alive.since + OKAY_DELAY),
             Phase::Alive(alive) => {
                 let stays =
                     (!alive.stayed && self.drain.is_some()).then(|| alive.since + self.farewell.stay());
                 let forgets = self.accepted.as_ref().and_then(|goal| Self::forgets_at(alive, goal));
-                stays.into_iter().chain(forgets).chain(alive.ends).min()
+                stays.into_iter().chain(forgets).min()
             }
             Phase::Killing { until, .. } => (*until < Duration::MAX).then_some(*until),
             Phase::Leaving { until, .. }
             | Phase::Terminating { until, .. }
             | Phase::Backoff { until, .. } => Some(*until),
         };
-        phase.into_iter().chain(self.check_again).chain(self.check_due()).min()
+        phase.into_iter().chain(self.ends()).chain(self.check_again).chain(self.check_due()).min()
     }
 
     /// The epoch of the newest order.
@@ -418,7 +416,15 @@ impl Machine {
     /// Whether a process that serves is about to be asked to end.
     #[must_use]
     pub fn is_ending(&self) -> bool {
-        matches!(&self.phase, Phase::Alive(Alive { ends: Some(_), .. }))
+        self.ends().is_some()
+    }
+
+    /// When a process that was given notice is asked to end.
+    fn ends(&self) -> Option<Duration> {
+        match &self.phase {
+            Phase::Alive(alive) => alive.ends,
+            _ => None,
+        }
     }
 
     /// What the workload says that has not been ready for long.
